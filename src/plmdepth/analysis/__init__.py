@@ -1,0 +1,1 @@
+"""The runner of one analysis cell: batches through a stack, values into a record."""

@@ -1,0 +1,50 @@
+"""Batches of proteins as an objective presents them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import Dataset
+
+from plmdepth.language_models.spelling import Spelling
+from plmdepth.objectives.objective import Example, Objective
+from plmdepth.proteins.batches import token_budget_batches
+from plmdepth.proteins.protein import Protein
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Proteins and what the model reads of them."""
+
+    proteins: tuple[Protein, ...]
+    example: Example
+
+    def to(self, device: torch.device | str, **kwargs: bool) -> "Batch":
+        """Return the batch on another device."""
+        return Batch(self.proteins, self.example.to(device, **kwargs))
+
+
+class BatchedProteins(Dataset[Batch]):
+    """Length-sorted batches within a token budget, made when they are asked for.
+
+    Args:
+        proteins: what to batch.
+        objective: presents them.
+        spelling: spells them.
+        tokens_per_batch: most tokens in a padded batch.
+        seed: decides the targets.
+    """
+
+    def __init__(
+        self, proteins: Sequence[Protein], objective: Objective, spelling: Spelling, tokens_per_batch: int, seed: int
+    ) -> None:
+        self._proteins, self._objective, self._spelling, self._seed = proteins, objective, spelling, seed
+        extra = len(spelling.prefix) + len(spelling.suffix)
+        self._batches = token_budget_batches([len(protein) for protein in proteins], tokens_per_batch, extra)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> Batch:
+        proteins = tuple(self._proteins[i] for i in self._batches[index])
+        return Batch(proteins, self._objective.present(proteins, self._spelling, self._seed))

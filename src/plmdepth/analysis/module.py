@@ -1,0 +1,57 @@
+"""One analysis as a Lightning module, so that devices, progress and limits are the `Trainer`'s."""
+
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from plmdepth.analysis.batches import Batch
+from plmdepth.language_models.layer_stack import LayerStack
+from plmdepth.metrics.curve_accumulator import CurveAccumulator, bootstrap_weights
+from plmdepth.metrics.metric import Metric
+from plmdepth.results.sequence_table import SequenceTable
+
+
+class AnalysisModule(LightningModule):
+    """Measure every batch, average over sequences, list the sequences.
+
+    Args:
+        stack: the model.
+        metric: the measurement.
+        sequences: where the measured sequences are listed.
+        seed: the run's seed.
+    """
+
+    def __init__(self, stack: LayerStack, metric: Metric, sequences: SequenceTable, seed: int) -> None:
+        super().__init__()
+        self.language_model = stack.module  # a submodule, so that the trainer moves it to its device
+        self.accumulator = CurveAccumulator(len(metric.quantities), stack.n_layers + 1, seed)
+        self.residues = 0
+        self._stack, self._metric, self._sequences, self._seed = stack, metric, sequences, seed
+        self._loss_index = _index_of(metric, "logit_lens", "cross_entropy")
+
+    def test_step(self, batch: Batch, index: int) -> None:  # noqa: ARG002 (Lightning's signature)
+        """Measure one batch."""
+        values = self._metric.measure(self._stack, batch.example)
+        weights = bootstrap_weights(batch.proteins, self._seed, self.accumulator.n_replicates)
+        self.accumulator.update(values, weights.to(values.device))
+        self.residues += sum(len(protein) for protein in batch.proteins)
+        self._sequences.add_measured(batch.proteins, batch.example.targets, self._final_losses(values))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
+        """Move the tensors of a batch."""
+        return batch.to(device)
+
+    def _final_losses(self, values: Tensor) -> list[float | None]:
+        """Return the model's own cross-entropy on each sequence, None where the metric does not measure it."""
+        if self._loss_index is None:
+            return [None] * len(values)
+        losses = values[:, self._loss_index, -1]
+        return [None if loss != loss else loss for loss in losses.tolist()]
+
+
+def _index_of(metric: Metric, name: str, quantity: str) -> int | None:
+    """Return the index of a quantity among a metric's values."""
+    names = [(each.metric, each.name) for each in metric.quantities]
+    return names.index((name, quantity)) if (name, quantity) in names else None

@@ -1,0 +1,141 @@
+"""One analysis cell: from configured objects to a record."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from pytorch_lightning import Trainer
+from torch.utils.data import DataLoader
+
+from plmdepth.analysis.batches import BatchedProteins
+from plmdepth.analysis.module import AnalysisModule
+from plmdepth.analysis.tables import CurveLabels, curve_table, scalar_table
+from plmdepth.controls.control import Control
+from plmdepth.errors import InputError
+from plmdepth.language_models.language_model import LanguageModel
+from plmdepth.language_models.layer_stack import LayerStack
+from plmdepth.language_models.weights import load_stack, weights_digest
+from plmdepth.metrics.metric import Metric
+from plmdepth.objectives.objective import Objective
+from plmdepth.proteins.datasets.dataset import Dataset
+from plmdepth.proteins.selection import ProteinSet
+from plmdepth.report.figures import write_figures
+from plmdepth.results.atomic import write_json
+from plmdepth.results.cell_folder import writing_cell
+from plmdepth.results.identity import SCHEMA, Identity
+from plmdepth.results.provenance import environment
+from plmdepth.results.sequence_table import SequenceTable
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One cell: model x dataset x metric (x seed).
+
+    Attributes:
+        model: the model, after the control.
+        dataset: where its proteins come from.
+        proteins: the proteins to measure, after the control.
+        objective: how they are presented.
+        metric: what is measured.
+        metric_name: the metric's option name.
+        control: what the control does to the loaded stack.
+        trainer: makes the trainer that drives the run.
+        seed: the run's seed.
+        options: the options of the objective, the metric, the control and the trainer that decide numbers.
+    """
+
+    model: LanguageModel
+    dataset: Dataset
+    proteins: ProteinSet
+    objective: Objective
+    metric: Metric
+    metric_name: str
+    control: Control
+    trainer: Callable[[], Trainer]
+    seed: int
+    options: Mapping[str, Any]
+
+    def identity(self) -> Identity:
+        """Return what determines the numbers of this cell."""
+        facts = {
+            "model": {name: getattr(self.model, name) for name in ("name", "dtype", "modality", "miniature")},
+            "weights": weights_digest(self.model, self.seed),
+            "proteins": self.proteins.digest,
+            "seed": self.seed,
+            **self.options,
+        }
+        return Identity("analyze", self.model.name, self.dataset.name, self.metric_name, facts)
+
+
+def check_objective(model: LanguageModel, objective: Objective) -> None:
+    """Refuse an objective that the model's vocabulary cannot express.
+
+    Raises:
+        InputError: the objective hides residues and the model has no mask token.
+    """
+    if objective.name != "autoregressive" and model.spelling.mask is None:
+        raise InputError(
+            f"objective={objective.name} hides residues, but {model.name} has no mask token; use objective=autoregressive"
+        )
+    if objective.name == "autoregressive" and model.objective != "autoregressive":
+        raise InputError(
+            f"{model.name} reads both sides of a residue, so it cannot predict the next one; use objective={model.objective}"
+        )
+
+
+def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
+    """Measure the cell and write its record to ``folder``."""
+    with writing_cell(folder, config) as staging:
+        started = time.perf_counter()
+        stack = analysis.control.stack(load_stack(analysis.model, analysis.seed))
+        module = _measure(analysis, stack, staging / "sequences.parquet")
+        estimate = module.accumulator.compute()
+        curves = curve_table(estimate, analysis.metric.quantities, _labels(analysis, stack))
+        pq.write_table(curves, staging / "curves.parquet")
+        write_figures(curves.to_pandas(), staging / "figures")
+        result = {
+            "schema": SCHEMA,
+            "identity": {"id": folder.name, **analysis.identity().facts},
+            **scalar_table(estimate, analysis.metric, stack.n_layers),
+            "provenance": _provenance(analysis, module, time.perf_counter() - started),
+        }
+        write_json(staging / "result.json", result)
+
+
+def _measure(analysis: Analysis, stack: LayerStack, sequences: Path) -> AnalysisModule:
+    batches = BatchedProteins(
+        analysis.proteins.proteins, analysis.objective, stack.spelling, analysis.dataset.tokens_per_batch, analysis.seed
+    )
+    with SequenceTable(sequences) as table:
+        table.add_skipped(analysis.proteins.skipped)
+        module = AnalysisModule(stack, analysis.metric, table, analysis.seed)
+        analysis.trainer().test(module, DataLoader(batches, batch_size=None), verbose=False)
+    return module
+
+
+def _labels(analysis: Analysis, stack: LayerStack) -> CurveLabels:
+    return CurveLabels(
+        model=analysis.model.name,
+        family=analysis.model.family,
+        parameters=stack.n_parameters,
+        n_layers=stack.n_layers,
+        objective=analysis.objective.name,
+        dataset=analysis.dataset.name,
+    )
+
+
+def _provenance(analysis: Analysis, module: AnalysisModule, seconds: float) -> dict[str, Any]:
+    return {
+        **environment(),
+        "device": str(module.device),
+        "dtype": analysis.model.dtype,
+        "wall_seconds": round(seconds, 3),
+        "sequences_measured": len(analysis.proteins.proteins),
+        "residues_measured": module.residues,
+        "sequences_skipped": dict(Counter(record.kind for record in analysis.proteins.skipped)),
+        "letters_changed": analysis.proteins.changes,
+    }

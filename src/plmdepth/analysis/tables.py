@@ -1,0 +1,85 @@
+"""From an estimate to the rows and numbers of the record."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from plmdepth.metrics.curve_accumulator import CONFIDENCE, CurveEstimate
+from plmdepth.metrics.metric import Curves, Metric
+from plmdepth.metrics.quantity import Quantity
+from plmdepth.results.record import CURVE_COLUMNS
+
+
+@dataclass(frozen=True)
+class CurveLabels:
+    """The columns that are the same in every row of a cell's curves."""
+
+    model: str
+    family: str
+    parameters: int
+    n_layers: int
+    objective: str
+    dataset: str
+    scope: str = ""
+
+
+def curve_table(estimate: CurveEstimate, quantities: Sequence[Quantity], labels: CurveLabels) -> pa.Table:
+    """Return the long table of curves, one row a point."""
+    rows = [row for index, quantity in enumerate(quantities) for row in _rows(estimate, index, quantity, labels)]
+    return pa.Table.from_pylist(rows, schema=CURVE_COLUMNS)
+
+
+def _rows(estimate: CurveEstimate, index: int, quantity: Quantity, labels: CurveLabels) -> list[dict[str, Any]]:
+    same = {
+        **asdict(labels),
+        "metric": quantity.metric,
+        "quantity": quantity.name,
+        "component": quantity.component,
+        "unit": quantity.unit,
+    }
+    return [
+        {
+            **same,
+            "layer": layer,
+            "depth": layer / labels.n_layers,
+            "value": _finite(estimate.mean[index, layer]),
+            "ci_low": _finite(estimate.low[index, layer]),
+            "ci_high": _finite(estimate.high[index, layer]),
+            "n": int(estimate.n[index, layer]),
+        }
+        for layer in range(quantity.first_layer, labels.n_layers + 1)
+    ]
+
+
+def scalar_table(estimate: CurveEstimate, metric: Metric, n_layers: int) -> dict[str, dict[str, Any]]:
+    """Return ``scalars`` and ``scalar_intervals`` of the record; layers are given as a share of L too."""
+    values = metric.scalars(_by_name(estimate.mean, metric.quantities))
+    spread = metric.scalars(_by_name(estimate.replicates, metric.quantities))
+    scalars: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    for name, value in values.items():
+        for key, scale in ((name, 1), (f"{name}_depth", n_layers)) if name.startswith("ed_") else ((name, 1),):
+            scalars[key] = _finite(value / scale)
+            intervals[key] = _interval(spread[name] / scale) if scalars[key] is not None else None
+    return {"scalars": scalars, "scalar_intervals": intervals}
+
+
+def _by_name(tensor: Tensor, quantities: Sequence[Quantity]) -> Curves:
+    """Split ``[..., quantity, layer]`` into curves by (name, component)."""
+    return {(quantity.name, quantity.component): tensor[..., index, :] for index, quantity in enumerate(quantities)}
+
+
+def _interval(replicates: Tensor) -> Mapping[str, float | None] | None:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = replicates.nanquantile(torch.tensor([tail, 1 - tail], dtype=replicates.dtype)).tolist()
+    return {"low": low, "high": high} if math.isfinite(low) and math.isfinite(high) else None
+
+
+def _finite(value: Tensor) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,72 @@
+"""``analyze.py``: one analysis cell from its configuration."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import RichProgressBar
+from rich.console import Console
+
+from plmdepth.analysis.run import Analysis, check_objective, run_analysis
+from plmdepth.commands.objects import build, options, plain
+from plmdepth.report.terminal import print_record
+from plmdepth.results.record import is_finished, read_record
+from plmdepth.results.tracking import Tracking
+
+
+def analyze(config: DictConfig, console: Console) -> str:
+    """Run the cell unless its record is there, then show it."""
+    analysis = configured_analysis(config)
+    tracking: Tracking = build(config, "tracking")
+    identity = analysis.identity()
+    folder = identity.folder(Path(config.outputs))
+    if is_finished(folder) and not config.force:
+        print_record(read_record(folder), console)
+        console.print(f"  {identity} was done before and is not run again; force=true repeats it", style="yellow")
+        return str(identity)
+    resolved = OmegaConf.to_yaml(config, resolve=True)
+    with tracking.run(identity) as sink:
+        run_analysis(analysis, folder, resolved)
+        record = read_record(folder)
+        sink.publish(record)
+    print_record(record, console)
+    return str(identity)
+
+
+def configured_analysis(config: DictConfig) -> Analysis:
+    """Turn a configuration into the objects of one cell.
+
+    Raises:
+        InputError: something in the configuration is wrong.
+    """
+    control, objective, dataset = build(config, "control"), build(config, "objective"), build(config, "dataset")
+    model = control.model(build(config, "model").resolved())
+    check_objective(model, objective)
+    metric, trainer = build(config, "metric"), build(config, "trainer")
+    proteins = dataset.proteins(model.max_length, config.seed)
+    return Analysis(
+        model=model,
+        dataset=dataset,
+        proteins=replace(proteins, proteins=control.proteins(proteins.proteins, config.seed)),
+        objective=objective,
+        metric=metric,
+        metric_name=_choice(config, "metric"),
+        control=control,
+        trainer=lambda: trainer(callbacks=[RichProgressBar()]),
+        seed=config.seed,
+        options=_deciding_options(config),
+    )
+
+
+def _deciding_options(config: DictConfig) -> dict[str, Any]:
+    """Return the options that decide numbers, beside the model and the proteins."""
+    limits = {key: value for key, value in plain(config, "trainer").items() if key.startswith("limit_")}
+    return {group: options(config, group) for group in ("objective", "metric", "control")} | {"limits": limits}
+
+
+def _choice(config: DictConfig, group: str) -> str:
+    """Return the option that was chosen in a group."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return str(HydraConfig.get().runtime.choices[group])

@@ -1,0 +1,134 @@
+"""What both entry points share: help, checks, the grid of cells, the summary and the exit code."""
+
+import errno
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.table import Table
+
+from plmdepth.commands.help import help_text
+from plmdepth.commands.overrides import check_overrides
+from plmdepth.errors import InputError
+
+DONE, FAILED, WRONG_INPUT = 0, 1, 2
+_STORAGE_ERRORS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+}
+
+Task = Callable[[DictConfig, Console], str]
+"""Runs one cell and returns its name."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one cell ended."""
+
+    cell: str
+    code: int
+    message: str
+
+
+def main(conf: Path, entry: str, task: Task) -> int:
+    """Run an entry point on the command line's arguments and return the exit code.
+
+    Args:
+        conf: the folder of configurations.
+        entry: the name of the primary configuration.
+        task: what one cell does.
+    """
+    arguments = sys.argv[1:]
+    console = Console()
+    if {"-h", "--help"} & set(arguments):
+        console.print(help_text(conf, entry), highlight=False, markup=False, soft_wrap=True)
+        return DONE
+    outcomes: list[Outcome] = []
+    try:
+        check_overrides(conf, entry, [each for each in arguments if "=" in each and not each.startswith("-")])
+        _run_hydra(conf, entry, lambda config: outcomes.append(_attempt(task, config, console)))
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        return _refuse(str(error))
+    if len(outcomes) > 1:
+        console.print(_summary(outcomes))
+    codes = {outcome.code for outcome in outcomes}
+    return FAILED if FAILED in codes else max(codes, default=DONE)
+
+
+def _run_hydra(conf: Path, entry: str, job: Callable[[DictConfig], None]) -> None:
+    """Let Hydra compose the configuration of every cell and call the job on each."""
+    with _environment(HYDRA_FULL_ERROR="1"):  # errors come to us instead of being printed
+        hydra.main(version_base="1.3", config_path=str(conf), config_name=entry)(job)()
+
+
+def _attempt(task: Task, config: DictConfig, console: Console) -> Outcome:
+    """Run one cell; whatever happens, the sweep goes on."""
+    name = f"{config.model.name} x {config.dataset.name}"
+    try:
+        with _quiet_libraries():
+            return Outcome(task(config, console), DONE, "done")
+    except InputError as error:
+        return Outcome(name, _refuse(str(error)), str(error))
+    except OSError as error:
+        if error.errno not in _STORAGE_ERRORS:
+            return _failed(name, error)
+        place = f" ({error.filename})" if error.filename else ""
+        message = f"cannot write the record: {_STORAGE_ERRORS[error.errno]}{place}; nothing was lost, give outputs=DIR"
+        return Outcome(name, _refuse(message), message)
+    except Exception as error:  # noqa: BLE001 (any failure of a cell is reported and the sweep goes on)
+        return _failed(name, error)
+
+
+def _failed(name: str, error: Exception) -> Outcome:
+    traceback.print_exception(error)
+    message = f"{type(error).__name__}: {error}".splitlines()[0]
+    print(f"failed: {message}", file=sys.stderr)
+    return Outcome(name, FAILED, message)
+
+
+def _refuse(message: str) -> int:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return WRONG_INPUT
+
+
+def _summary(outcomes: list[Outcome]) -> Table:
+    table = Table(title=f"{len(outcomes)} cells", title_justify="left")
+    table.add_column("cell")
+    table.add_column("outcome")
+    for outcome in outcomes:
+        table.add_row(outcome.cell, outcome.message, style="" if outcome.code == DONE else "red")
+    return table
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Silence hints that do not concern a user of this command."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*but CUDA is not available.*")
+        yield

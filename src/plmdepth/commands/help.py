@@ -1,0 +1,58 @@
+"""``--help``: what can be composed, with a line on each option."""
+
+from pathlib import Path
+
+from plmdepth.commands.overrides import config_groups
+
+_USAGE = {
+    "analyze": """\
+analyze.py: measure what each layer of a protein language model does.
+
+  python analyze.py                                          the bundled model on the bundled proteins
+  python analyze.py model=esm2_8m dataset=fasta dataset.path=my.fasta
+  python analyze.py -m model=tiny_masked,tiny_autoregressive metric=logit_lens,residual
+
+A cell is model x dataset x metric; -m runs a grid of them. A record is written to
+outputs/analyze/<model>/<dataset>/<metric>/<id>/; a finished cell is not run again (force=true repeats it).
+""",
+    "train": """\
+train.py: train a language model on the bundled grammar.
+
+  python train.py experiment=pretrain_tiny model=tiny_masked     the recipe of a bundled model (minutes on a CPU)
+
+A record with weights, log, scores and a model card is written to outputs/train/<model>/<dataset>/pretraining/<id>/;
+its weights are used by model.weights=PATH.
+""",
+}
+_COMMON = """\
+Keys of any option are set as group.key=value:
+  model.weights=hub|bundled|random|PATH   model.miniature=true   model.dtype=float32|bfloat16|float16
+  dataset.path=FILE   dataset.limit=N   dataset.max_length=N   dataset.length_policy=error|truncate|skip
+  objective.mask_fraction=0.15   objective.noise_levels=[0.2,0.8]   control.layers=[7,8]
+  seed=0   force=true   outputs=DIR
+--cfg job prints the whole configuration. Exit codes: 0 done, 1 failed, 2 wrong input.
+"""
+
+
+def help_text(conf: Path, entry: str) -> str:
+    """Return the help of an entry point.
+
+    Args:
+        conf: the folder of configurations.
+        entry: ``analyze`` or ``train``.
+    """
+    used = (conf / f"{entry}.yaml").read_text(encoding="utf-8")
+    blocks = [_block(conf, group, names) for group, names in config_groups(conf).items() if f"{group}:" in used]
+    return "\n".join([_USAGE[entry], *blocks, _COMMON])
+
+
+def _block(conf: Path, group: str, names: list[str]) -> str:
+    width = max(len(name) for name in names)
+    lines = [f"  {name:<{width}}  {_first_comment(conf / group / f'{name}.yaml')}" for name in names]
+    return "\n".join([f"{group}=", *lines, ""])
+
+
+def _first_comment(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#") and "@package" not in line]
+    return comments[0] if comments else ""

@@ -1,0 +1,91 @@
+"""Checking a command line before Hydra runs it, so that a slip is one line that names the nearest valid word."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, Sweep
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from plmdepth.commands.nearest import nearest
+from plmdepth.errors import InputError
+
+
+def config_groups(conf: Path) -> dict[str, list[str]]:
+    """Return the options of every config group, by group."""
+    return {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in sorted(conf.iterdir())
+        if folder.is_dir()
+    }
+
+
+def check_overrides(conf: Path, entry: str, arguments: Sequence[str]) -> None:
+    """Refuse an override of something that is not there.
+
+    Args:
+        conf: the folder of configurations.
+        entry: the name of the primary configuration.
+        arguments: the overrides as typed.
+
+    Raises:
+        InputError: an override cannot be parsed, or names an option or a key that does not exist.
+    """
+    overrides = _parsed(arguments)
+    groups = _groups_of(conf, entry)
+    for override in overrides:
+        if override.key_or_group in groups:
+            _check_options(override, groups[override.key_or_group])
+    config = _composed(conf, entry, [override for override in overrides if override.key_or_group in groups])
+    known = [*_keys(config), *groups]
+    for override in overrides:
+        key = override.key_or_group
+        if not (key in known or key.startswith("hydra") or override.is_add() or override.is_force_add()):
+            raise InputError(f"unknown key {key}{nearest(key, known)}")
+
+
+def _parsed(arguments: Sequence[str]) -> list[Override]:
+    try:
+        return list(OverridesParser.create().parse_overrides(list(arguments)))
+    except OverrideParseException as error:
+        raise InputError(
+            f"cannot read {error.override!r}; write key=value (quote values with spaces or brackets for the shell)"
+        ) from error
+
+
+def _groups_of(conf: Path, entry: str) -> dict[str, list[str]]:
+    """Return the groups that this entry point composes."""
+    defaults = OmegaConf.load(conf / f"{entry}.yaml")["defaults"]
+    names = {str(key).removeprefix("optional ") for item in defaults if isinstance(item, DictConfig) for key in item}
+    return {name: options for name, options in config_groups(conf).items() if name in names}
+
+
+def _check_options(override: Override, options: Sequence[str]) -> None:
+    for choice in _choices(override):
+        if choice not in options:
+            raise InputError(f"unknown option {override.key_or_group}={choice}{nearest(choice, options)}")
+
+
+def _choices(override: Override) -> list[str]:
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        return [str(element) for element in value.list]
+    return [] if isinstance(value, Sweep) else [str(value)]
+
+
+def _composed(conf: Path, entry: str, chosen: Sequence[Override]) -> DictConfig:
+    """Compose the configuration with the first option of every group that is chosen."""
+    first = [f"{override.key_or_group}={_choices(override)[0]}" for override in chosen if _choices(override)]
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        return compose(entry, overrides=first)
+
+
+def _keys(config: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all keys."""
+    for key in config:
+        yield f"{prefix}{key}"
+        if not OmegaConf.is_missing(config, key) and isinstance(config[key], DictConfig):
+            yield from _keys(config[key], f"{prefix}{key}.")

@@ -1,0 +1,56 @@
+"""``train.py``: one training cell from its configuration."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import RichProgressBar
+from rich.console import Console
+
+from plmdepth.analysis.run import check_objective
+from plmdepth.commands.objects import build, options
+from plmdepth.errors import InputError
+from plmdepth.pretraining.run import Pretraining, run_pretraining
+from plmdepth.proteins.datasets.demo import DemoDataset
+from plmdepth.results.record import is_finished
+
+
+def train(config: DictConfig, console: Console) -> str:
+    """Run the cell unless its record is there, then show the model card."""
+    cell = configured_pretraining(config)
+    identity = cell.identity()
+    folder = identity.folder(Path(config.outputs))
+    if is_finished(folder) and not config.force:
+        console.print(f"{identity} was done before and is not run again; force=true repeats it", style="yellow")
+    else:
+        run_pretraining(cell, folder, OmegaConf.to_yaml(config, resolve=True))
+    console.print((folder / "weights" / "README.md").read_text(encoding="utf-8"), highlight=False, markup=False)
+    console.print(f"weights: {folder / 'weights'}", highlight=False, soft_wrap=True)
+    return str(identity)
+
+
+def configured_pretraining(config: DictConfig) -> Pretraining:
+    """Turn a configuration into the objects of one pretraining cell.
+
+    Raises:
+        InputError: something in the configuration is wrong.
+    """
+    model, objective, dataset = build(config, "model"), build(config, "objective"), build(config, "dataset")
+    if not isinstance(dataset, DemoDataset):
+        raise InputError("pretraining needs dataset=demo: only there is the best possible loss known")
+    check_objective(model, objective)
+    trainer = build(config, "trainer")
+
+    def make_trainer(**recipe: Any) -> Any:
+        return trainer(callbacks=[RichProgressBar()], **recipe)
+
+    return Pretraining(
+        model=model,
+        dataset=dataset,
+        objective=objective,
+        recipe=build(config, "training"),
+        trainer=make_trainer,
+        seed=config.seed,
+        options={group: options(config, group) for group in ("objective", "training")}
+        | {"precision": config.trainer.precision},
+    )

@@ -1,0 +1,1 @@
+"""Controls: the same measurement where the answer is known beforehand."""

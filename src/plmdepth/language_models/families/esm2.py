@@ -1,0 +1,77 @@
+"""ESM-2: a pre-norm encoder with rotary positions, trained on masked residues (Lin et al. 2023).
+
+The architecture is shared by models trained with a discrete diffusion objective on the same blocks.
+"""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+from transformers import EsmConfig, EsmForMaskedLM, PreTrainedModel
+
+from plmdepth.language_models.anatomy import Anatomy
+from plmdepth.language_models.language_model import LanguageModel
+from plmdepth.language_models.spelling import Spelling
+
+VOCABULARY = (
+    *("<cls>", "<pad>", "<eos>", "<unk>"),
+    *"LAGVSERTIDPKQNFYMHWCXBUZO",
+    *(".", "-", "<null_1>", "<mask>"),
+)
+SPELLING = Spelling(
+    letters=MappingProxyType({token: index for index, token in enumerate(VOCABULARY) if token.isalpha()}),
+    prefix=(VOCABULARY.index("<cls>"),),
+    suffix=(VOCABULARY.index("<eos>"),),
+    pad=VOCABULARY.index("<pad>"),
+    mask=VOCABULARY.index("<mask>"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ESM2(LanguageModel):
+    """An `EsmForMaskedLM` of any size.
+
+    Attributes:
+        token_dropout: ESM's treatment of mask tokens: their embeddings are zero and all others are rescaled by
+            ``0.88 / (1 - fraction masked)``. Part of how the model was trained.
+    """
+
+    architecture: ClassVar[type[PreTrainedModel]] = EsmForMaskedLM
+    token_dropout: bool = True
+
+    @property
+    def spelling(self) -> Spelling:
+        """One token a residue between ``<cls>`` and ``<eos>``."""
+        return SPELLING
+
+    def architecture_config(self) -> EsmConfig:
+        """Return the configuration of the published models at this size."""
+        return EsmConfig(
+            vocab_size=len(VOCABULARY),
+            mask_token_id=SPELLING.mask,
+            pad_token_id=SPELLING.pad,
+            hidden_size=self.width,
+            num_hidden_layers=self.n_layers,
+            num_attention_heads=self.n_heads,
+            intermediate_size=4 * self.width,
+            position_embedding_type="rotary",
+            max_position_embeddings=self.max_length + 4,
+            layer_norm_eps=1e-5,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            emb_layer_norm_before=False,
+            token_dropout=self.token_dropout,
+            tie_word_embeddings=True,
+        )
+
+    def anatomy(self, module: PreTrainedModel) -> Anatomy:
+        """Return the parts of an `EsmForMaskedLM`."""
+        encoder = module.esm.encoder
+        return Anatomy(
+            layers=list(encoder.layer),
+            attention_outputs=[layer.attention.output.dense for layer in encoder.layer],
+            mlp_outputs=[layer.output.dense for layer in encoder.layer],
+            norm=encoder.emb_layer_norm_after,
+            head=module.lm_head,
+            wiring="sequential",
+        )

@@ -1,0 +1,77 @@
+"""A language model as configured: which family, which size, which weights. Nothing is loaded here."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from plmdepth.language_models.anatomy import Anatomy
+from plmdepth.language_models.spelling import Spelling
+
+DType = Literal["float32", "bfloat16", "float16"]
+ObjectiveName = Literal["autoregressive", "masked", "diffusion"]
+
+_MINIATURE = {"n_layers": 4, "width": 32, "n_heads": 4, "weights": "random"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModel(ABC):
+    """One checkpoint of one family.
+
+    Attributes:
+        name: the config option, ``esm2_8m``.
+        family: the family's name, ``esm2``.
+        objective: what it was trained to do.
+        n_layers: number of transformer blocks L.
+        width: features of the residual stream.
+        n_heads: attention heads a layer.
+        max_length: longest protein in residues.
+        weights: ``hub``, ``bundled``, ``random``, or the path of a local folder.
+        hub_id: repository on the Hugging Face Hub, or None where there is none.
+        dtype: precision in which the model runs.
+        attention: Hugging Face attention implementation, ``sdpa`` (fast) or ``eager`` (reference).
+        modality: what the model reads.
+        miniature: toy width and depth with random weights, to try a whole path in seconds.
+    """
+
+    name: str
+    family: str
+    objective: ObjectiveName
+    n_layers: int
+    width: int
+    n_heads: int
+    max_length: int
+    weights: str
+    hub_id: str | None = None
+    dtype: DType = "float32"
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    modality: Literal["sequence"] = "sequence"
+    miniature: bool = False
+
+    architecture: ClassVar[type[PreTrainedModel]]
+
+    @property
+    @abstractmethod
+    def spelling(self) -> Spelling:
+        """How this model spells a protein."""
+
+    @abstractmethod
+    def architecture_config(self) -> PreTrainedConfig:
+        """Return the Hugging Face configuration of this size."""
+
+    @abstractmethod
+    def anatomy(self, module: PreTrainedModel) -> Anatomy:
+        """Return where the parts of a loaded module are."""
+
+    def resolved(self) -> Self:
+        """Return the model that is really built: the miniature where one is asked for."""
+        return replace(self, **_MINIATURE) if self.miniature else self
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The precision as torch names it."""
+        dtype = getattr(torch, self.dtype)
+        assert isinstance(dtype, torch.dtype)
+        return dtype

@@ -1,0 +1,94 @@
+"""What a measurement is to the rest of the house.
+
+A metric is a pure function from a batch to one value per sequence, quantity and layer. `CurveAccumulator` averages
+those values over the data; nothing in a metric knows of files, plots or tracking.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from plmdepth.language_models.layer_stack import LayerStack, Observer
+from plmdepth.metrics.quantity import Quantity
+from plmdepth.objectives.objective import Example
+
+Curves = Mapping[tuple[str, str], Tensor]
+"""(quantity name, component) to values ``[..., layer]`` over layers 0..L, NaN where a layer has none."""
+
+
+class Metric(Protocol):
+    """A measurement of a stack on batches."""
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """What it measures, in the order of its values."""
+
+    def measure(self, stack: LayerStack, example: Example) -> Tensor:
+        """Return values ``[sequence, quantity, layer]``, layers 0..L, NaN where undefined, double precision."""
+
+    def scalars(self, curves: Curves) -> dict[str, Tensor]:
+        """Return the numbers that follow from mean curves; each ``[...]`` as the leading axes of the curves."""
+
+
+class BatchObserver(Observer, Protocol):
+    """An observer of one batch that ends in values."""
+
+    def values(self) -> Tensor:
+        """Return ``[sequence, quantity, layer]``."""
+
+
+class ObservingMetric(ABC):
+    """A metric that watches a run without changing it, so several of them can share one forward pass."""
+
+    @property
+    @abstractmethod
+    def quantities(self) -> tuple[Quantity, ...]:
+        """What it measures, in the order of its values."""
+
+    @abstractmethod
+    def observer(self, stack: LayerStack, example: Example) -> BatchObserver:
+        """Return what watches the run of one batch."""
+
+    def scalars(self, curves: Curves) -> dict[str, Tensor]:  # noqa: ARG002 (most metrics have none)
+        """Return the numbers that follow from mean curves."""
+        return {}
+
+    def measure(self, stack: LayerStack, example: Example) -> Tensor:
+        """Run the stack once and return what the observer saw."""
+        return observe([self], stack, example)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Several observing metrics on one forward pass.
+
+    Attributes:
+        metrics: the metrics by name.
+    """
+
+    metrics: Mapping[str, ObservingMetric]
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """The quantities of all metrics, one after the other."""
+        return tuple(quantity for metric in self.metrics.values() for quantity in metric.quantities)
+
+    def measure(self, stack: LayerStack, example: Example) -> Tensor:
+        """Run the stack once for all metrics."""
+        return observe(list(self.metrics.values()), stack, example)
+
+    def scalars(self, curves: Curves) -> dict[str, Tensor]:
+        """Return the scalars of all metrics."""
+        return {name: value for metric in self.metrics.values() for name, value in metric.scalars(curves).items()}
+
+
+@torch.no_grad()
+def observe(metrics: Sequence[ObservingMetric], stack: LayerStack, example: Example) -> Tensor:
+    """Run the stack once under the eyes of all metrics; return ``[sequence, quantity, layer]``."""
+    observers = [metric.observer(stack, example) for metric in metrics]
+    stack.run(example.tokens, observers)
+    return torch.cat([observer.values() for observer in observers], dim=1)

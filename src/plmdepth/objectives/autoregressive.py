@@ -1,0 +1,38 @@
+"""Next residue: every residue is predicted from those before it (ProGen2, GPT)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+import torch
+
+from plmdepth.language_models.spelling import Spelling
+from plmdepth.objectives.objective import Example, canonical_positions
+from plmdepth.proteins.protein import Protein
+
+
+@dataclass(frozen=True)
+class Autoregressive:
+    """Nothing is hidden; the row before a canonical residue predicts it. The first is predicted from the terminus."""
+
+    name: ClassVar[Literal["autoregressive"]] = "autoregressive"
+
+    def present(self, proteins: Sequence[Protein], spelling: Spelling, seed: int) -> Example:
+        """Return the batch; ``seed`` decides nothing here."""
+        tokens = spelling.encode([protein.sequence for protein in proteins])
+        targets = [canonical_positions(protein.sequence) for protein in proteins]
+        scored = torch.zeros_like(tokens.residues)
+        for row, positions in enumerate(targets):
+            scored[row, torch.tensor(positions, dtype=torch.long) + len(spelling.prefix) - 1] = True
+        return Example(
+            tokens=tokens,
+            labels=torch.roll(tokens.ids, shifts=-1, dims=1),
+            scored=scored,
+            context=tokens.residues,
+            targets=tuple(tuple(positions) for positions in targets),
+            weights=torch.ones(len(targets)),
+        )
+
+    def for_training(self) -> Self:
+        """Return the objective itself."""
+        return self

@@ -1,0 +1,52 @@
+"""Discrete diffusion: residues are hidden at many noise levels, up to all of them (DPLM, Wang et al. 2024)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from plmdepth.errors import InputError
+from plmdepth.language_models.spelling import Spelling
+from plmdepth.objectives.objective import Example, canonical_positions, hide_targets
+from plmdepth.proteins.protein import Protein
+from plmdepth.randomness import keyed_generator
+
+_STEPS = 500  # DPLM's noise schedule
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """Draw one noise level for each protein; hide each canonical residue with that probability, at least one.
+
+    Attributes:
+        noise_levels: the levels to draw from, each in (0, 1].
+    """
+
+    name: ClassVar[Literal["diffusion"]] = "diffusion"
+    noise_levels: Sequence[float] = (0.2, 0.4, 0.6, 0.8)
+
+    def __post_init__(self) -> None:
+        if not self.noise_levels or not all(0 < level <= 1 for level in self.noise_levels):
+            raise InputError(
+                f"objective.noise_levels must be a list of numbers above 0 and at most 1, got {list(self.noise_levels)}"
+            )
+
+    def present(self, proteins: Sequence[Protein], spelling: Spelling, seed: int) -> Example:
+        """Return the noised batch; the loss weight of a protein at level s is DPLM's ``(500 - (500 s - 1)) / 500``."""
+        drawn = [self.draw(protein.sequence, seed) for protein in proteins]
+        weights = [1 - level + 1 / _STEPS for level, _ in drawn]
+        return hide_targets(proteins, [targets for _, targets in drawn], spelling, weights)
+
+    def for_training(self) -> "Diffusion":
+        """Return the objective over the whole noise schedule, t / 500 for t = 1..500."""
+        return Diffusion(tuple(step / _STEPS for step in range(1, _STEPS + 1)))
+
+    def draw(self, sequence: str, seed: int) -> tuple[float, list[int]]:
+        """Return the noise level of a sequence and its 0-based target positions, ascending."""
+        generator = keyed_generator(seed, "targets", sequence)
+        level = float(generator.choice(self.noise_levels))
+        canonical = canonical_positions(sequence)
+        if not canonical:
+            return level, []
+        uniform = generator.random(len(canonical))
+        hidden = uniform < max(level, uniform.min() + 1e-12)
+        return level, [position for position, is_hidden in zip(canonical, hidden, strict=True) if is_hidden]

@@ -1,0 +1,75 @@
+"""What a model was trained to do: how an input is corrupted, and which logit row predicts which residue."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from plmdepth.language_models.spelling import Spelling, Tokens
+from plmdepth.proteins.protein import CANONICAL, Protein
+
+
+@dataclass(frozen=True)
+class Example:
+    """A batch as an objective presents it.
+
+    Attributes:
+        tokens: what the model reads.
+        labels: token id that the logits of this row should predict, ``[batch, token]``; meaningful where scored.
+        scored: true for rows whose logits predict a target, ``[batch, token]``.
+        context: true for residues that are shown to the model, ``[batch, token]``.
+        targets: per sequence, the 0-based positions of the residues that are predicted.
+        weights: per sequence, the weight of its loss, ``[batch]``.
+    """
+
+    tokens: Tokens
+    labels: Tensor
+    scored: Tensor
+    context: Tensor
+    targets: tuple[tuple[int, ...], ...]
+    weights: Tensor
+
+    def to(self, device: torch.device | str, **kwargs: bool) -> "Example":
+        """Return the batch on another device."""
+        move = {name: getattr(self, name).to(device, **kwargs) for name in ("labels", "scored", "context", "weights")}
+        return Example(tokens=self.tokens.to(device, **kwargs), targets=self.targets, **move)
+
+
+class Objective(Protocol):
+    """Presents proteins to a model. Its draws depend on (seed, sequence) alone."""
+
+    @property
+    def name(self) -> Literal["autoregressive", "masked", "diffusion"]:
+        """The objective's name."""
+
+    def present(self, proteins: Sequence[Protein], spelling: Spelling, seed: int) -> Example:
+        """Return the batch that the model reads and what it should predict."""
+
+    def for_training(self) -> "Objective":
+        """Return the objective over everything that a model meets in training, the whole noise schedule say."""
+
+
+def canonical_positions(sequence: str) -> list[int]:
+    """Return the 0-based positions of the twenty amino acids: only these can be targets."""
+    return [position for position, letter in enumerate(sequence) if letter in CANONICAL]
+
+
+def hide_targets(
+    proteins: Sequence[Protein], targets: Sequence[Sequence[int]], spelling: Spelling, weights: Sequence[float]
+) -> Example:
+    """Replace the targets by the mask token; each is predicted from its own row."""
+    assert spelling.mask is not None, "the objective is checked against the model before any batch is made"
+    tokens = spelling.encode([protein.sequence for protein in proteins])
+    scored = torch.zeros_like(tokens.residues)
+    for row, positions in enumerate(targets):
+        scored[row, torch.tensor(positions, dtype=torch.long) + len(spelling.prefix)] = True
+    return Example(
+        tokens=Tokens(tokens.ids.masked_fill(scored, spelling.mask), tokens.attended, tokens.residues),
+        labels=tokens.ids,
+        scored=scored,
+        context=tokens.residues & ~scored,
+        targets=tuple(tuple(positions) for positions in targets),
+        weights=torch.tensor(weights, dtype=torch.float32),
+    )

@@ -1,0 +1,65 @@
+"""Pretraining as a Lightning module."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from plmdepth.analysis.batches import Batch
+from plmdepth.objectives.objective import Example
+from plmdepth.pretraining.recipe import Recipe
+
+
+class Pretrainer(LightningModule):
+    """Train a language model on batches as its objective presents them.
+
+    Args:
+        module: the untrained model.
+        recipe: how it is trained.
+    """
+
+    def __init__(self, module: PreTrainedModel, recipe: Recipe) -> None:
+        super().__init__()
+        self.language_model = module
+        self._recipe = recipe
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:  # noqa: ARG002 (Lightning's signature)
+        """Return the loss of one batch."""
+        loss = objective_loss(self.language_model, batch.example)
+        self.log("train/loss", loss, batch_size=len(batch.proteins))
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:  # noqa: ARG002
+        """Log the loss of one held-out batch."""
+        self.log("val/loss", objective_loss(self.language_model, batch.example), batch_size=len(batch.proteins))
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW with the recipe's schedule, one step of it a step of training."""
+        optimizer = torch.optim.AdamW(
+            self.language_model.parameters(),
+            lr=self._recipe.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=self._recipe.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._recipe.rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
+        """Move the tensors of a batch."""
+        return batch.to(device)
+
+
+def objective_loss(module: PreTrainedModel, example: Example) -> Tensor:
+    """Return the loss of a batch, ``sum_i w_i nll_i / sum_i w_i`` over its targets i, in nats.
+
+    Args:
+        module: a model that returns logits ``[batch, token, vocabulary]``.
+        example: the batch; the weight of a target is that of its sequence.
+    """
+    logits = module(input_ids=example.tokens.ids, attention_mask=example.tokens.attended.long()).logits
+    losses = F.cross_entropy(logits[example.scored].float(), example.labels[example.scored], reduction="none")
+    weights = example.weights[example.scored.nonzero(as_tuple=True)[0]]
+    return (weights * losses).sum() / weights.sum()

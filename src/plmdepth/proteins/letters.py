@@ -1,0 +1,56 @@
+"""What the letters of a record become before any tokeniser sees them.
+
+The policy, in full. Counted changes: white space inside a sequence is formatting and dropped; lower case is read as upper
+case; one closing ``*`` (a stop codon) is dropped. Kept as they are, but never targets: U, O, B, Z, X, J (a family that
+cannot spell one reads X). A record with anything else, a gap ``-`` or ``.``, an inner ``*``, a digit, or with no letter at
+all is not a protein: it is skipped and listed with the reason.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from plmdepth.proteins.protein import CANONICAL
+
+NONCANONICAL = "UOBZXJ"
+_RESIDUES = frozenset(CANONICAL + NONCANONICAL)
+_NAMES = {"-": "the gap '-'", ".": "the gap '.'", "*": "the stop '*' inside the sequence"}
+
+
+class UnusableRecordError(ValueError):
+    """A record that is no protein; the message says why."""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A sequence in upper case without formatting, and how many letters were changed in which way."""
+
+    sequence: str
+    changes: Counter[str]
+
+
+def clean_letters(text: str) -> Cleaned:
+    """Return the residues that a record's text stands for.
+
+    >>> clean_letters("mkT v*").sequence
+    'MKTV'
+
+    Raises:
+        UnusableRecordError: the text is empty or holds a character that is no residue.
+    """
+    compact = "".join(text.split())
+    body = compact.removesuffix("*")
+    sequence = body.upper()
+    if not sequence:
+        raise UnusableRecordError("empty sequence")
+    for position, letter in enumerate(sequence, start=1):
+        if letter not in _RESIDUES:
+            raise UnusableRecordError(f"{_NAMES.get(letter, repr(letter))} is no residue (position {position})")
+    changes = Counter(
+        {
+            "white space dropped": len(text) - len(compact),
+            "closing stop dropped": len(compact) - len(body),
+            "lower case raised": sum(a != b for a, b in zip(body, sequence, strict=True)),
+            "residues outside the twenty": sum(letter in NONCANONICAL for letter in sequence),
+        }
+    )
+    return Cleaned(sequence, +changes)

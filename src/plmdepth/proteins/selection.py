@@ -1,0 +1,117 @@
+"""From records to the proteins that are measured: letters, duplicates, lengths, order and limit."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from plmdepth.errors import InputError
+from plmdepth.proteins.letters import Cleaned, UnusableRecordError, clean_letters
+from plmdepth.proteins.protein import Protein, Skipped
+from plmdepth.randomness import keyed_generator
+
+LengthPolicy = Literal["error", "truncate", "skip"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How records become proteins.
+
+    Attributes:
+        max_length: longest protein in residues.
+        length_policy: what happens to a longer one: ``error`` stops the run, ``truncate`` keeps its first residues,
+            ``skip`` leaves it out.
+        invalid: what happens to a record that is no protein: ``skip`` or ``error``.
+        limit: keep this many proteins, the first in a seeded order; None keeps all.
+        seed: decides that order.
+    """
+
+    max_length: int
+    length_policy: LengthPolicy = "error"
+    invalid: Literal["skip", "error"] = "skip"
+    limit: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ProteinSet:
+    """The proteins of one run.
+
+    Attributes:
+        proteins: what is measured.
+        skipped: what is not, and why.
+        changes: letters changed or noted, by kind (see `letters`), and sequences truncated.
+    """
+
+    proteins: tuple[Protein, ...]
+    skipped: tuple[Skipped, ...]
+    changes: dict[str, int]
+
+    @property
+    def digest(self) -> str:
+        """Hash of all ids and sequences, whatever file they came from and in whatever order."""
+        lines = sorted(f"{protein.id}\t{protein.sequence}" for protein in self.proteins)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def select(records: Iterable[tuple[str, str]], rules: Rules) -> ProteinSet:
+    """Apply the rules to (id, text) records.
+
+    Raises:
+        InputError: a record is refused by the rules, or nothing is left to measure.
+    """
+    changes: Counter[str] = Counter()
+    skipped: list[Skipped] = []
+    kept = list(_usable(records, rules, skipped, changes))
+    if rules.limit is not None and rules.limit < len(kept):
+        kept = sorted(kept, key=lambda protein: _rank(protein, rules.seed))[: rules.limit]
+    if not kept:
+        raise InputError(f"no protein is left to measure: all {len(skipped)} records were skipped, {_why(skipped)}")
+    return ProteinSet(tuple(kept), tuple(skipped), dict(sorted(changes.items())))
+
+
+def _usable(
+    records: Iterable[tuple[str, str]], rules: Rules, skipped: list[Skipped], changes: Counter[str]
+) -> Iterator[Protein]:
+    """Yield the records that pass; note the others in ``skipped`` and all changes in ``changes``."""
+    seen: set[str] = set()
+    for identifier, text in records:
+        try:
+            if identifier in seen:
+                raise UnusableRecordError("duplicate id (the first record with this id is kept)")
+            cleaned = clean_letters(text)
+            sequence = _within_length(identifier, cleaned, rules, changes)
+        except UnusableRecordError as error:
+            if rules.invalid == "error":
+                raise InputError(f"record {identifier}: {error}; mend it or use dataset.invalid=skip") from error
+            skipped.append(Skipped(identifier, len(text), str(error)))
+            continue
+        seen.add(identifier)
+        changes.update(cleaned.changes)
+        yield Protein(identifier, sequence)
+
+
+def _within_length(identifier: str, cleaned: Cleaned, rules: Rules, changes: Counter[str]) -> str:
+    length = len(cleaned.sequence)
+    if length <= rules.max_length:
+        return cleaned.sequence
+    if rules.length_policy == "error":
+        raise InputError(
+            f"{identifier} has {length} residues, the limit is {rules.max_length}; "
+            "choose dataset.length_policy=truncate or dataset.length_policy=skip"
+        )
+    if rules.length_policy == "skip":
+        raise UnusableRecordError(f"longer than {rules.max_length} residues ({length})")
+    changes["sequences truncated"] += 1
+    return cleaned.sequence[: rules.max_length]
+
+
+def _rank(protein: Protein, seed: int) -> float:
+    return float(keyed_generator(seed, "order", f"{protein.id}\t{protein.sequence}").random())
+
+
+def _why(skipped: list[Skipped]) -> str:
+    if not skipped:
+        return "there were none"
+    return f"the first because of: {skipped[0].reason}"

@@ -1,0 +1,147 @@
+"""Figures of a record: one per quantity family, drawn from the curves table and from nothing else."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, in an order whose lightness differs too; dashes and markers tell lines apart in grey.
+_COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7")
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_MARKERS = ("o", "s", "^", "D", "v")
+_STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.hashsalt": "plmdepth",  # the same record gives the same file
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One axes: which curves it shows and what its axis says.
+
+    Attributes:
+        quantities: names of the quantities drawn together.
+        label: the value axis, with its unit.
+        floor: where the axis begins, None to let the data decide.
+        reference: a value worth a thin line.
+    """
+
+    quantities: tuple[str, ...]
+    label: str
+    floor: float | None = 0.0
+    reference: float | None = None
+
+
+FIGURES: dict[str, tuple[str, tuple[Panel, ...]]] = {
+    "logit_lens": (
+        "What the model would predict if it stopped at a layer",
+        (
+            Panel(("kl_to_final",), "KL to the final prediction (nats)"),
+            Panel(("top1_overlap", "top5_overlap"), "overlap with the final prediction"),
+            Panel(("cross_entropy", "entropy"), "nats per residue"),
+            Panel(("accuracy",), "accuracy on hidden residues"),
+        ),
+    ),
+    "residual": (
+        "What each layer adds to the residual stream",
+        (
+            Panel(("norm",), "norm of the state"),
+            Panel(("relative_contribution",), "contribution / its input"),
+            Panel(("cosine",), "cosine of contribution and its input", floor=None, reference=0.0),
+            Panel(("angular_distance",), "angle to the state before (share of pi)"),
+        ),
+    ),
+}
+
+
+def write_figures(curves: pd.DataFrame, folder: Path) -> list[Path]:
+    """Draw every figure for which the table holds curves, as PNG and SVG.
+
+    Args:
+        curves: the curves of one cell.
+        folder: where the files go; made if need be.
+
+    Returns:
+        The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for metric, (title, panels) in FIGURES.items():
+        rows = curves[curves["metric"] == metric]
+        if len(rows):
+            written += _save(draw(rows, f"{title}\n{_subtitle(rows)}", panels), folder / metric)
+    return written
+
+
+def draw(rows: pd.DataFrame, title: str, panels: Iterable[Panel]) -> Figure:
+    """Draw the panels of one figure, two in a row, over layers 0..L."""
+    panels = tuple(panels)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 2.5 * ((len(panels) + 1) // 2) + 0.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots((len(panels) + 1) // 2, 2, squeeze=False).ravel()
+        for axis, panel in zip(axes, panels, strict=False):
+            _draw_panel(axis, rows, panel)
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _draw_panel(axis: Axes, rows: pd.DataFrame, panel: Panel) -> None:
+    shown = rows[rows["quantity"].isin(panel.quantities)]
+    lines = list(shown.groupby(["quantity", "component"], sort=False))
+    for index, ((quantity, component), line) in enumerate(lines):
+        name = _line_name(str(quantity), str(component), panel)
+        axis.plot(
+            line["layer"],
+            line["value"],
+            label=name,
+            color=_COLOURS[index],
+            linestyle=_DASHES[index],
+            marker=_MARKERS[index],
+            markersize=3.5,
+            linewidth=1.3,
+        )
+        axis.fill_between(line["layer"], line["ci_low"], line["ci_high"], color=_COLOURS[index], alpha=0.2, linewidth=0)
+    if panel.reference is not None:
+        axis.axhline(panel.reference, color="#777777", linewidth=0.8)
+    if panel.floor is not None:
+        axis.set_ylim(bottom=panel.floor)
+    if len(lines) > 1:
+        axis.legend(fontsize=8)
+    axis.set_xlim(-0.3, rows["n_layers"].iloc[0] + 0.3)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set_xlabel("layer (0 = embedding)")
+    axis.set_ylabel(panel.label)
+
+
+def _line_name(quantity: str, component: str, panel: Panel) -> str:
+    if len(panel.quantities) == 1:
+        return component or quantity.replace("_", " ")
+    return quantity.replace("_overlap", "").replace("top", "top-").replace("_", " ")
+
+
+def _subtitle(rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    return (
+        f"{first['model']} ({first['n_layers']} layers, {first['parameters'] / 1e6:.3g} M parameters), "
+        f"{first['dataset']}, {rows['n'].max()} proteins; bands: 95 % bootstrap intervals"
+    )
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    files = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
+    figure.savefig(files[0], dpi=150)
+    with mpl.rc_context({"svg.hashsalt": _STYLE["svg.hashsalt"]}):
+        figure.savefig(files[1], metadata={"Date": None})
+    return files

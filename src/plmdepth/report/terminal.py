@@ -1,0 +1,92 @@
+"""What a person reads in the terminal after a run: the curve as a table and the numbers that answer the question."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from plmdepth.results.record import Record
+
+_COLUMNS = {
+    # heading: (quantity, component)
+    "KL to final\n(nats)": ("kl_to_final", ""),
+    "cross-entropy\n(nats)": ("cross_entropy", ""),
+    "accuracy": ("accuracy", ""),
+    "top-5\noverlap": ("top5_overlap", ""),
+    "state\nnorm": ("norm", "residual"),
+    "attention\n/ input": ("relative_contribution", "attention"),
+    "MLP\n/ input": ("relative_contribution", "mlp"),
+    "cosine\nwith input": ("cosine", "layer"),
+}
+
+
+def print_record(record: Record, console: Console) -> None:
+    """Print the curve table, the answer, and where the record lies."""
+    console.print(curve_table(record.curves))
+    for sentence in answers(record):
+        console.print(f"  {sentence}", highlight=False)
+    for sentence in notes(record):
+        console.print(f"  note: {sentence}", style="yellow", highlight=False)
+    console.print(f"  record: {record.folder}", highlight=False, soft_wrap=True)
+
+
+def curve_table(curves: pd.DataFrame) -> Table:
+    """Return the main quantities by layer."""
+    first = curves.iloc[0]
+    table = Table(title=f"{first['model']} on {first['dataset']} ({curves['n'].max()} proteins)", title_justify="left")
+    table.add_column("layer", justify="right")
+    shown = {heading: rows for heading, key in _COLUMNS.items() if len(rows := _line(curves, *key))}
+    for heading in shown:
+        table.add_column(heading, justify="right")
+    for layer in range(first["n_layers"] + 1):
+        table.add_row(str(layer), *(_number(rows["value"].get(layer)) for rows in shown.values()))
+    return table
+
+
+def answers(record: Record) -> Sequence[str]:
+    """Return the sentences that answer how the model uses its depth."""
+    scalars, n_layers = record.result["scalars"], record.curves["n_layers"].iloc[0]
+    intervals = record.result["scalar_intervals"]
+    sentences = []
+    if (kl := scalars.get("ed_kl")) is not None:
+        sentences.append(
+            f"Half of the distance to the final prediction is covered at layer {_layer(kl, intervals['ed_kl'])} "
+            f"of {n_layers} (ed_kl)."
+        )
+    if "ed_cosine" in scalars:
+        cosine = scalars["ed_cosine"]
+        sentences.append(
+            "No layer turns from erasing to writing (ed_cosine: the mean cosine never changes from negative)."
+            if cosine is None
+            else f"Layers stop erasing and write from layer {_layer(cosine, intervals['ed_cosine'])} on (ed_cosine)."
+        )
+    if scalars.get("accuracy_final") is not None:
+        sentences.append(
+            f"At the last layer {scalars['accuracy_final']:.1%} of the predicted residues are right, "
+            f"at {scalars['cross_entropy_final']:.3f} nats per residue."
+        )
+    return sentences
+
+
+def notes(record: Record) -> Sequence[str]:
+    """Return what was left out or changed on the way."""
+    provenance = record.result["provenance"]
+    skipped = [f"{count} skipped: {reason}" for reason, count in provenance["sequences_skipped"].items()]
+    return skipped + [f"{kind}: {count}" for kind, count in provenance["letters_changed"].items()]
+
+
+def _line(curves: pd.DataFrame, quantity: str, component: str) -> pd.DataFrame:
+    rows = curves[(curves["quantity"] == quantity) & (curves["component"] == component)]
+    return rows.set_index("layer")
+
+
+def _layer(value: float, interval: dict[str, float] | None) -> str:
+    if interval is None:
+        return f"{value:.0f}"
+    return f"{value:.0f} [{interval['low']:.0f}, {interval['high']:.0f}]"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,118 @@
+"""``tracking=wandb``: one run a cell, fed from the record.
+
+Layer curves are native history: one row a layer, every curve bound by its exact name to ``layer``, with ``depth`` beside
+it, so that the runs of many models overlay in one panel. The exact numbers go along as one long table and as the parquet
+file itself.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+import wandb
+
+from plmdepth.results.identity import Identity
+from plmdepth.results.record import Record
+
+
+@dataclass(frozen=True)
+class WandbTracking:
+    """Where runs go.
+
+    Attributes:
+        project: the project.
+        entity: the user or team, None for the default.
+        mode: ``offline`` keeps the run on disk (``wandb sync`` sends it later), ``online`` sends it.
+    """
+
+    project: str = "plmdepth"
+    entity: str | None = None
+    mode: Literal["offline", "online"] = "offline"
+
+    @contextmanager
+    def run(self, identity: Identity) -> Iterator["WandbSink"]:
+        """Open a run whose id is the cell's, so that a repeated cell replaces its run."""
+        run = wandb.init(
+            project=self.project,
+            entity=self.entity,
+            mode=self.mode,
+            id=f"{identity.model}-{identity.measurement}-{identity.id}",
+            name=f"{identity.model} {identity.dataset} {identity.measurement}",
+            group=identity.model,
+            job_type=identity.entry,
+            config=flat({"entry": identity.entry, "dataset": identity.dataset, **identity.facts}),
+            reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        try:
+            yield WandbSink(run)
+        except BaseException:
+            run.finish(exit_code=1)
+            raise
+        run.finish()
+
+
+@dataclass(frozen=True)
+class WandbSink:
+    """An open run."""
+
+    handle: Any
+
+    def publish(self, record: Record) -> None:
+        """Send curves, table, scalars and the parquet file of a record."""
+        curves = record.curves
+        first = curves.iloc[0]
+        self.handle.config.update(
+            {name: _plain(first[name]) for name in ("family", "parameters", "n_layers", "objective")}
+        )
+        rows = history(curves)
+        _bind_to_layers(self.handle, {name for row in rows for name in row} - {"layer", "depth"})
+        for row in rows:
+            self.handle.log(row)
+        self.handle.log({"table/curves": wandb.Table(dataframe=curves)})
+        self.handle.summary.update({k: v for k, v in record.result["scalars"].items() if v is not None})
+        artifact = wandb.Artifact(f"record-{record.folder.name}", type="record")
+        for name in ("curves.parquet", "sequences.parquet", "result.json", "config.yaml"):
+            artifact.add_file(str(record.folder / name))
+        self.handle.log_artifact(artifact)
+
+
+def _bind_to_layers(handle: Any, names: set[str]) -> None:
+    """Bind every curve by its exact name to ``layer``; patterns that overlap would win at random."""
+    for axis in ("layer", "depth"):
+        handle.define_metric(axis)
+    for name in sorted(names):
+        handle.define_metric(name, step_metric="layer")
+
+
+def history(curves: pd.DataFrame) -> list[dict[str, float]]:
+    """Return one row a layer: ``layer``, ``depth`` and every curve that has a value there."""
+    named = curves.assign(name=[curve_name(*row) for row in curves[["metric", "quantity", "component"]].to_numpy()])
+    rows = []
+    for (layer, depth), points in named.dropna(subset="value").groupby(["layer", "depth"]):
+        values = dict(zip(points["name"], points["value"], strict=True))
+        rows.append({"layer": int(layer), "depth": float(depth), **values})
+    return rows
+
+
+def curve_name(metric: str, quantity: str, component: str) -> str:
+    """Return the name of a curve in the history, the same for every model.
+
+    >>> curve_name("residual", "cosine", "mlp")
+    'curves/residual/cosine/mlp'
+    """
+    return "/".join(part for part in ("curves", metric, quantity, component) if part)
+
+
+def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested dictionary with dotted keys, which W&B can filter and group by."""
+    items: dict[str, Any] = {}
+    for key, value in nested.items():
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return items
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
