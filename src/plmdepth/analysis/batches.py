@@ -19,9 +19,9 @@ class Batch:
     proteins: tuple[Protein, ...]
     example: Example
 
-    def to(self, device: torch.device | str, **kwargs: bool) -> "Batch":
+    def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""
-        return Batch(self.proteins, self.example.to(device, **kwargs))
+        return Batch(self.proteins, self.example.to(device))
 
 
 class BatchedProteins(Dataset[Batch]):

@@ -1,5 +1,6 @@
 """One analysis as a Lightning module, so that devices, progress and limits are the `Trainer`'s."""
 
+import math
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ class AnalysisModule(LightningModule):
         if self._loss_index is None:
             return [None] * len(values)
         losses = values[:, self._loss_index, -1]
-        return [None if loss != loss else loss for loss in losses.tolist()]
+        return [None if math.isnan(loss) else loss for loss in losses.tolist()]
 
 
 def _index_of(metric: Metric, name: str, quantity: str) -> int | None:

@@ -79,11 +79,13 @@ def check_objective(model: LanguageModel, objective: Objective) -> None:
     """
     if objective.name != "autoregressive" and model.spelling.mask is None:
         raise InputError(
-            f"objective={objective.name} hides residues, but {model.name} has no mask token; use objective=autoregressive"
+            f"objective={objective.name} hides residues, but {model.name} has no mask token; "
+            "use objective=autoregressive"
         )
     if objective.name == "autoregressive" and model.objective != "autoregressive":
         raise InputError(
-            f"{model.name} reads both sides of a residue, so it cannot predict the next one; use objective={model.objective}"
+            f"{model.name} reads both sides of a residue, so it cannot predict the next one; "
+            f"use objective={model.objective}"
         )
 
 

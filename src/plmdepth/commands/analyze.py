@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import RichProgressBar
 from rich.console import Console
@@ -51,7 +52,7 @@ def configured_analysis(config: DictConfig) -> Analysis:
         proteins=replace(proteins, proteins=control.proteins(proteins.proteins, config.seed)),
         objective=objective,
         metric=metric,
-        metric_name=_choice(config, "metric"),
+        metric_name=HydraConfig.get().runtime.choices["metric"],
         control=control,
         trainer=lambda: trainer(callbacks=[RichProgressBar()]),
         seed=config.seed,
@@ -63,10 +64,3 @@ def _deciding_options(config: DictConfig) -> dict[str, Any]:
     """Return the options that decide numbers, beside the model and the proteins."""
     limits = {key: value for key, value in plain(config, "trainer").items() if key.startswith("limit_")}
     return {group: options(config, group) for group in ("objective", "metric", "control")} | {"limits": limits}
-
-
-def _choice(config: DictConfig, group: str) -> str:
-    """Return the option that was chosen in a group."""
-    from hydra.core.hydra_config import HydraConfig
-
-    return str(HydraConfig.get().runtime.choices[group])

@@ -56,7 +56,7 @@ def check(content: Mapping[str, Any], path: str) -> None:
         InputError: as `build`.
     """
     target = get_class(content["_target_"])
-    hints = get_type_hints(target.__init__)
+    hints = get_type_hints(target.__init__)  # type: ignore[misc]
     parameters = [name for name in inspect.signature(target).parameters if name != "self"]
     for key, value in content.items():
         if key.startswith("_"):
@@ -74,7 +74,8 @@ def _nested(value: Any, path: str) -> bool:
     if "_target_" in value:
         check(value, path)
         return True
-    return any([_nested(part, f"{path}.{name}") for name, part in value.items()])
+    found = [_nested(part, f"{path}.{name}") for name, part in value.items()]  # all are checked, not only the first
+    return any(found)
 
 
 def _check_value(value: Any, hint: Any, path: str) -> None:

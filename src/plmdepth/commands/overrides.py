@@ -58,7 +58,7 @@ def _parsed(arguments: Sequence[str]) -> list[Override]:
 
 def _groups_of(conf: Path, entry: str) -> dict[str, list[str]]:
     """Return the groups that this entry point composes."""
-    defaults = OmegaConf.load(conf / f"{entry}.yaml")["defaults"]
+    defaults = OmegaConf.select(OmegaConf.load(conf / f"{entry}.yaml"), "defaults")
     names = {str(key).removeprefix("optional ") for item in defaults if isinstance(item, DictConfig) for key in item}
     return {name: options for name, options in config_groups(conf).items() if name in names}
 

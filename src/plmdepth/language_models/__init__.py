@@ -1,0 +1,1 @@
+"""A checkpoint becomes a stack: embed, layers, norm, head."""

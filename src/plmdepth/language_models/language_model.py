@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -12,8 +12,6 @@ from plmdepth.language_models.spelling import Spelling
 
 DType = Literal["float32", "bfloat16", "float16"]
 ObjectiveName = Literal["autoregressive", "masked", "diffusion"]
-
-_MINIATURE = {"n_layers": 4, "width": 32, "n_heads": 4, "weights": "random"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +60,12 @@ class LanguageModel(ABC):
         """Return the Hugging Face configuration of this size."""
 
     @abstractmethod
-    def anatomy(self, module: PreTrainedModel) -> Anatomy:
+    def anatomy(self, module: Any) -> Anatomy:
         """Return where the parts of a loaded module are."""
 
     def resolved(self) -> Self:
         """Return the model that is really built: the miniature where one is asked for."""
-        return replace(self, **_MINIATURE) if self.miniature else self
+        return replace(self, n_layers=4, width=32, n_heads=4, weights="random") if self.miniature else self
 
     @property
     def torch_dtype(self) -> torch.dtype:

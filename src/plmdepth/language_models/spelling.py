@@ -24,9 +24,9 @@ class Tokens:
     attended: Tensor
     residues: Tensor
 
-    def to(self, device: torch.device | str, **kwargs: bool) -> "Tokens":
+    def to(self, device: torch.device | str) -> "Tokens":
         """Return the batch on another device."""
-        return Tokens(*(tensor.to(device, **kwargs) for tensor in (self.ids, self.attended, self.residues)))
+        return Tokens(*(tensor.to(device) for tensor in (self.ids, self.attended, self.residues)))
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Where weights come from: the Hub, a local folder, the package itself, or a seeded initialisation."""
 
 import hashlib
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -63,7 +63,8 @@ def build_module(model: LanguageModel) -> PreTrainedModel:
     """Build the untrained module of a model, in its precision, from torch's current random state."""
     config = model.architecture_config()
     config._attn_implementation = model.attention
-    return model.architecture(config).to(model.torch_dtype)
+    module: Any = model.architecture(config)
+    return module.to(model.torch_dtype)
 
 
 def _random(model: LanguageModel, seed: int) -> PreTrainedModel:
@@ -98,7 +99,7 @@ def _pretrained(model: LanguageModel, folder: Path) -> PreTrainedModel:
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what it would warn of is an error here
     try:
-        module, info = model.architecture.from_pretrained(
+        loaded: Any = model.architecture.from_pretrained(
             folder,
             config=config,
             dtype=model.torch_dtype,
@@ -112,6 +113,7 @@ def _pretrained(model: LanguageModel, folder: Path) -> PreTrainedModel:
         raise InputError(f"cannot read the weights in {folder}: {_first_line(error)}; the file is damaged") from error
     finally:
         transformers_logging.set_verbosity(verbosity)
+    module, info = loaded
     _check_keys(model, folder, info)
     return module
 
@@ -130,7 +132,7 @@ def _checked_config(model: LanguageModel, folder: Path) -> PreTrainedConfig:
     return config
 
 
-def _check_keys(model: LanguageModel, folder: Path, info: dict) -> None:
+def _check_keys(model: LanguageModel, folder: Path, info: dict[str, Any]) -> None:
     mismatched = [entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"]]
     for kind, keys in (("missing", info["missing_keys"]), ("of another shape", mismatched)):
         wrong = sorted(key for key in keys if "contact_head" not in key)
@@ -145,8 +147,3 @@ def _check_keys(model: LanguageModel, folder: Path, info: dict) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-
-
-def with_random_weights(model: LanguageModel) -> LanguageModel:
-    """Return the same model, untrained."""
-    return replace(model, weights="random")

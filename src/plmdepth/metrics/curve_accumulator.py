@@ -1,5 +1,6 @@
 """Mean curves over a data set with confidence intervals, in memory that does not grow with the data."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +36,8 @@ class CurveAccumulator(AccumulatingMetric):
     """Average values over sequences and bootstrap the mean as they stream by.
 
     Sequence s enters bootstrap replicate r with weight ``w_sr ~ Poisson(1)``, drawn from (seed, sequence) alone:
-    ``mean_r = sum_s w_sr x_s / sum_s w_sr``. This is the ordinary bootstrap for streams (Oza and Russell 2001; Chamandy et
-    al. 2012): sums suffice, so they add up across batches and processes, and no order or batching changes them.
+    ``mean_r = sum_s w_sr x_s / sum_s w_sr``. This is the bootstrap for streams (Oza and Russell 2001; Chamandy et al.
+    2012): sums suffice, so they add up across batches and processes, and no order or batching changes them.
 
     Args:
         n_quantities: number of quantities.
@@ -84,7 +85,7 @@ class CurveAccumulator(AccumulatingMetric):
         return CurveEstimate(self.total / self.count, low, high, self.count, replicates)
 
 
-def bootstrap_weights(proteins: list[Protein], seed: int, n_replicates: int) -> Tensor:
+def bootstrap_weights(proteins: Sequence[Protein], seed: int, n_replicates: int) -> Tensor:
     """Return Poisson(1) weights ``[replicate, sequence]``, each column from (seed, id, sequence) alone."""
     columns = [
         keyed_generator(seed, "bootstrap", f"{protein.id}\t{protein.sequence}").poisson(1.0, n_replicates)

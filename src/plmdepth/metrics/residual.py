@@ -1,4 +1,4 @@
-"""Residual stream: how much each layer and sub-block adds, and in which direction (Csordas et al. 2025; Sun et al. 2025)."""
+"""Residual stream: how much each layer adds, and in which direction (Csordas et al. 2025; Sun et al. 2025)."""
 
 import math
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ QUANTITIES = (
 class Residual(ObservingMetric):
     """Norms, relative contributions and directions in the residual stream, over all residues, in single precision.
 
-    A ratio or cosine with a zero vector is undefined; such residues do not enter its mean (ESM-2 gives hidden residues a
-    zero embedding, so they have no ratio at layer 1). A dead layer has contributions of exactly 0 and no cosine.
+    A ratio or cosine with a zero vector is undefined, and such residues do not enter its mean: ESM-2 gives hidden
+    residues a zero embedding, so they have no ratio at layer 1. A dead layer contributes exactly 0 and has no cosine.
     """
 
     name: ClassVar[str] = "residual"
@@ -70,7 +70,8 @@ class _ResidualObserver:
         self._add(torch.cat([self._norm[None], undefined]))
 
     def observe(self, view: LayerView) -> None:
-        assert view.attention is not None and view.mlp is not None
+        assert view.attention is not None
+        assert view.mlp is not None
         entering, state = view.entering.float(), view.state.float()
         entering_norm, self._norm = self._norm, _norm(state)
         mlp_input = entering if view.wiring == "parallel" else view.mlp_input.float()
@@ -89,7 +90,7 @@ class _ResidualObserver:
         self._layers.append(masked_mean(values, self._residues & ~values.isnan()))
 
 
-def contribution_statistics(contribution: Tensor, stream: Tensor, stream_norm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def contribution_statistics(contribution: Tensor, stream: Tensor, stream_norm: Tensor) -> list[Tensor]:
     """Compare a contribution with the stream that it was computed from.
 
     Args:
@@ -103,14 +104,14 @@ def contribution_statistics(contribution: Tensor, stream: Tensor, stream_norm: T
     norm = _norm(contribution)
     relative = torch.where(stream_norm > 0, norm / stream_norm, torch.nan)
     cosine = torch.linalg.vecdot(contribution, stream) / (norm * stream_norm)
-    return norm, relative, cosine.clamp(-1, 1)
+    return [norm, relative, cosine.clamp(-1, 1)]
 
 
 def angle_between(first: Tensor, second: Tensor, distance: Tensor) -> Tensor:
     """Return the angle between two vectors from their norms and their distance, in radians.
 
-    Kahan's formula for the angle of a triangle from its sides: accurate for nearly equal vectors, where the arc cosine is
-    not, and exactly 0 for equal ones. NaN where a vector is zero.
+    Kahan's formula for the angle of a triangle from its sides: accurate for nearly equal vectors, where the arc cosine
+    is not, and exactly 0 for equal ones. NaN where a vector is zero.
 
     Args:
         first: norm of one vector, ``[...]``.

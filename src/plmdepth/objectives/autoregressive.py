@@ -17,7 +17,7 @@ class Autoregressive:
 
     name: ClassVar[Literal["autoregressive"]] = "autoregressive"
 
-    def present(self, proteins: Sequence[Protein], spelling: Spelling, seed: int) -> Example:
+    def present(self, proteins: Sequence[Protein], spelling: Spelling, seed: int) -> Example:  # noqa: ARG002
         """Return the batch; ``seed`` decides nothing here."""
         tokens = spelling.encode([protein.sequence for protein in proteins])
         targets = [canonical_positions(protein.sequence) for protein in proteins]

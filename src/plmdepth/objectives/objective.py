@@ -31,10 +31,10 @@ class Example:
     targets: tuple[tuple[int, ...], ...]
     weights: Tensor
 
-    def to(self, device: torch.device | str, **kwargs: bool) -> "Example":
+    def to(self, device: torch.device | str) -> "Example":
         """Return the batch on another device."""
-        move = {name: getattr(self, name).to(device, **kwargs) for name in ("labels", "scored", "context", "weights")}
-        return Example(tokens=self.tokens.to(device, **kwargs), targets=self.targets, **move)
+        move = {name: getattr(self, name).to(device) for name in ("labels", "scored", "context", "weights")}
+        return Example(tokens=self.tokens.to(device), targets=self.targets, **move)
 
 
 class Objective(Protocol):

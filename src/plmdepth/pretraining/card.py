@@ -17,7 +17,7 @@ tried offline, on a model whose data, and the best possible loss on them, are kn
 
 ## How it was made
 
-    python train.py experiment=pretrain_tiny model={name}
+    {command}
 
 {recipe}
 
@@ -32,8 +32,8 @@ Mean loss in nats per residue on {valid_size} proteins of the validation split, 
 {rows}
 
 *Family oracle*: knows the family and the alignment of the protein, hence every column's distribution, but not the
-couplings. *Coupling oracle*: also reads a coupled residue's partner, 24 to 36 columns away, where the model sees it too.
-On the coupled targets a model that does not use the partner cannot be better than the family oracle.
+couplings. *Coupling oracle*: also reads a coupled residue's partner, 24 to 36 columns away, where the model sees it. On
+the coupled targets a model that does not use the partner cannot be better than the family oracle.
 """
 
 
@@ -41,11 +41,14 @@ def model_card(model: LanguageModel, objective: Objective, recipe: Recipe, score
     """Return the text of the card, with the numbers of this run."""
     names = {"all": "all", "coupled": "coupled, partner visible"}
     rows = [
-        f"| {names[part]} | {each.unigram:.3f} | {each.family_oracle:.3f} | **{each.model:.3f}** | {each.coupling_oracle:.3f} |"
+        f"| {names[part]} | {each.unigram:.3f} | {each.family_oracle:.3f} | **{each.model:.3f}** "
+        f"| {each.coupling_oracle:.3f} |"
         for part, each in scores.items()
     ]
     options = asdict(recipe)
+    changed = "".join(f" objective.{key}={value}" for key, value in asdict(objective).items() if key == "mask_fraction")
     return _TEMPLATE.format(
+        command=f"python train.py experiment=pretrain_tiny model={model.name}{changed}",
         name=model.name,
         objective=objective.name,
         n_layers=model.n_layers,

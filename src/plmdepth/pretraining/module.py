@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from plmdepth.analysis.batches import Batch
@@ -60,6 +60,6 @@ def objective_loss(module: PreTrainedModel, example: Example) -> Tensor:
         example: the batch; the weight of a target is that of its sequence.
     """
     logits = module(input_ids=example.tokens.ids, attention_mask=example.tokens.attended.long()).logits
-    losses = F.cross_entropy(logits[example.scored].float(), example.labels[example.scored], reduction="none")
+    losses = functional.cross_entropy(logits[example.scored].float(), example.labels[example.scored], reduction="none")
     weights = example.weights[example.scored.nonzero(as_tuple=True)[0]]
     return (weights * losses).sum() / weights.sum()

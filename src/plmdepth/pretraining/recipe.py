@@ -24,8 +24,8 @@ class Recipe:
     """
 
     name: str = "pretraining"
-    steps: int = 4000
-    batch_size: int = 32
+    steps: int = 8000
+    batch_size: int = 16
     learning_rate: float = 3e-3
     warmup_steps: int = 200
     final_fraction: float = 0.02

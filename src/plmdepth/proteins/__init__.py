@@ -1,0 +1,1 @@
+"""Sequences: reading, checking, ordering, batching."""

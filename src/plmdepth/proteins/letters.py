@@ -1,9 +1,9 @@
 """What the letters of a record become before any tokeniser sees them.
 
-The policy, in full. Counted changes: white space inside a sequence is formatting and dropped; lower case is read as upper
-case; one closing ``*`` (a stop codon) is dropped. Kept as they are, but never targets: U, O, B, Z, X, J (a family that
-cannot spell one reads X). A record with anything else, a gap ``-`` or ``.``, an inner ``*``, a digit, or with no letter at
-all is not a protein: it is skipped and listed with the reason.
+The policy, in full. Counted changes: white space inside a sequence is formatting and dropped; lower case is read as
+upper case; one closing ``*`` (a stop codon) is dropped. Kept as they are, but never targets: U, O, B, Z, X, J (a family
+that cannot spell one reads X). A record with anything else (a gap ``-`` or ``.``, an inner ``*``, a digit) or with no
+letter at all is not a protein: it is skipped and listed with the reason.
 """
 
 from collections import Counter

@@ -1,0 +1,1 @@
+"""Figures and tables, drawn from records and never from live tensors."""

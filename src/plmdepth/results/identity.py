@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
-"""Version of the record and of the code's numbers: raised when either changes, so old records are not mistaken for new."""
+"""Version of the record and of the numbers: raised when either changes, so no old record is taken for a new one."""
 
 _ID_LENGTH = 12
 
@@ -22,8 +22,8 @@ class Identity:
         model: the model option's name.
         dataset: the data set option's name.
         measurement: the metric's or probe's option name.
-        facts: everything that determines the numbers: weights, sequences, objective, metric options, control, seed, dtype.
-            Devices, paths, batch sizes and tracking are not among them.
+        facts: everything that determines the numbers: weights, sequences, objective, metric options, control, seed,
+            dtype. Devices, paths, batch sizes and tracking are not among them.
     """
 
     entry: str

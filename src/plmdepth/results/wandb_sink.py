@@ -1,8 +1,8 @@
 """``tracking=wandb``: one run a cell, fed from the record.
 
-Layer curves are native history: one row a layer, every curve bound by its exact name to ``layer``, with ``depth`` beside
-it, so that the runs of many models overlay in one panel. The exact numbers go along as one long table and as the parquet
-file itself.
+Layer curves are native history: one row a layer, every curve bound by its exact name to ``layer``, with ``depth``
+beside it, so that the runs of many models overlay in one panel. The exact numbers go along as one long table and as the
+parquet file itself.
 """
 
 from collections.abc import Iterator
@@ -91,9 +91,9 @@ def history(curves: pd.DataFrame) -> list[dict[str, float]]:
     """Return one row a layer: ``layer``, ``depth`` and every curve that has a value there."""
     named = curves.assign(name=[curve_name(*row) for row in curves[["metric", "quantity", "component"]].to_numpy()])
     rows = []
-    for (layer, depth), points in named.dropna(subset="value").groupby(["layer", "depth"]):
+    for _, points in named.dropna(subset="value").groupby("layer"):
         values = dict(zip(points["name"], points["value"], strict=True))
-        rows.append({"layer": int(layer), "depth": float(depth), **values})
+        rows.append({"layer": points["layer"].iloc[0].item(), "depth": points["depth"].iloc[0].item(), **values})
     return rows
 
 

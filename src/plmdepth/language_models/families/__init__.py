@@ -1,0 +1,1 @@
+"""One file a family: where its parts are and how it spells a protein."""

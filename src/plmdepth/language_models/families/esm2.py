@@ -5,7 +5,7 @@ The architecture is shared by models trained with a discrete diffusion objective
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from transformers import EsmConfig, EsmForMaskedLM, PreTrainedModel
 
@@ -64,7 +64,7 @@ class ESM2(LanguageModel):
             tie_word_embeddings=True,
         )
 
-    def anatomy(self, module: PreTrainedModel) -> Anatomy:
+    def anatomy(self, module: Any) -> Anatomy:
         """Return the parts of an `EsmForMaskedLM`."""
         encoder = module.esm.encoder
         return Anatomy(

@@ -6,7 +6,7 @@ Its block is GPT-J's: attention and MLP read the same normalised state, and both
 import string
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from transformers import GPTJConfig, GPTJForCausalLM, PreTrainedModel
 
@@ -62,7 +62,7 @@ class ProGen2(LanguageModel):
             use_cache=False,
         )
 
-    def anatomy(self, module: PreTrainedModel) -> Anatomy:
+    def anatomy(self, module: Any) -> Anatomy:
         """Return the parts of a `GPTJForCausalLM`."""
         blocks = module.transformer.h
         return Anatomy(

@@ -17,7 +17,7 @@ from plmdepth.randomness import keyed_generator
 N_FAMILIES = 8
 N_MOTIFS = 8
 SEPARATIONS = (24, 28, 32, 36)
-"""Columns between coupled residues, one separation a family: too far for a local pattern to stand in for the coupling."""
+"""Columns between coupled residues, one value a family: too far for a local pattern to stand in for the coupling."""
 
 _ELEMENTS = ("H", "C", "E", "C", "E", "C", "H", "C", "E", "C")
 _ELEMENT_LENGTHS = {"H": (10, 15), "E": (5, 8), "C": (4, 8)}
