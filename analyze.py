@@ -3,8 +3,15 @@
 import sys
 from pathlib import Path
 
-from plmdepth.commands.analyze import analyze
 from plmdepth.commands.entry import main
 
+
+def task(*cell: object) -> str:
+    """Run one cell; imported here because help and refusals should not wait for torch."""
+    from plmdepth.commands.analyze import analyze  # noqa: PLC0415
+
+    return analyze(*cell)  # type: ignore[arg-type]
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(__file__).resolve().parent / "conf", "analyze", analyze))
+    sys.exit(main(Path(__file__).resolve().parent / "conf", "analyze", task))

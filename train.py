@@ -4,7 +4,14 @@ import sys
 from pathlib import Path
 
 from plmdepth.commands.entry import main
-from plmdepth.commands.train import train
+
+
+def task(*cell: object) -> str:
+    """Run one cell; imported here because help and refusals should not wait for torch."""
+    from plmdepth.commands.train import train  # noqa: PLC0415
+
+    return train(*cell)  # type: ignore[arg-type]
+
 
 if __name__ == "__main__":
-    sys.exit(main(Path(__file__).resolve().parent / "conf", "train", train))
+    sys.exit(main(Path(__file__).resolve().parent / "conf", "train", task))

@@ -62,7 +62,7 @@ class Analysis:
     def identity(self) -> Identity:
         """Return what determines the numbers of this cell."""
         facts = {
-            "model": {name: getattr(self.model, name) for name in ("name", "dtype", "modality", "miniature")},
+            "model": self.model.facts(),
             "weights": weights_digest(self.model, self.seed),
             "proteins": self.proteins.digest,
             "seed": self.seed,

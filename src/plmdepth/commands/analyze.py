@@ -6,16 +6,18 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import RichProgressBar
 from rich.console import Console
 
 from plmdepth.analysis.run import Analysis, check_objective, run_analysis
-from plmdepth.commands.objects import build, options, plain
+from plmdepth.commands.objects import build, check_run_options, options
+from plmdepth.commands.quiet import quiet_libraries
+from plmdepth.commands.trainers import build_trainer
 from plmdepth.report.terminal import print_record
 from plmdepth.results.record import is_finished, read_record
 from plmdepth.results.tracking import Tracking
 
 
+@quiet_libraries()
 def analyze(config: DictConfig, console: Console) -> str:
     """Run the cell unless its record is there, then show it."""
     analysis = configured_analysis(config)
@@ -41,10 +43,11 @@ def configured_analysis(config: DictConfig) -> Analysis:
     Raises:
         InputError: something in the configuration is wrong.
     """
+    check_run_options(config)
     control, objective, dataset = build(config, "control"), build(config, "objective"), build(config, "dataset")
     model = control.model(build(config, "model").resolved())
     check_objective(model, objective)
-    metric, trainer = build(config, "metric"), build(config, "trainer")
+    metric = build(config, "metric")
     proteins = dataset.proteins(model.max_length, config.seed)
     return Analysis(
         model=model,
@@ -54,7 +57,7 @@ def configured_analysis(config: DictConfig) -> Analysis:
         metric=metric,
         metric_name=HydraConfig.get().runtime.choices["metric"],
         control=control,
-        trainer=lambda: trainer(callbacks=[RichProgressBar()]),
+        trainer=build_trainer(config),
         seed=config.seed,
         options=_deciding_options(config),
     )
@@ -62,5 +65,5 @@ def configured_analysis(config: DictConfig) -> Analysis:
 
 def _deciding_options(config: DictConfig) -> dict[str, Any]:
     """Return the options that decide numbers, beside the model and the proteins."""
-    limits = {key: value for key, value in plain(config, "trainer").items() if key.startswith("limit_")}
-    return {group: options(config, group) for group in ("objective", "metric", "control")} | {"limits": limits}
+    groups = {group: options(config, group) for group in ("objective", "metric", "control")}
+    return groups | {"precision": config.trainer.precision}

@@ -1,11 +1,9 @@
 """What both entry points share: help, checks, the grid of cells, the summary and the exit code."""
 
 import errno
-import logging
 import os
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
+from plmdepth.commands.flags import check_flags, split_arguments
 from plmdepth.commands.help import help_text
 from plmdepth.commands.overrides import check_overrides
 from plmdepth.errors import InputError
@@ -28,6 +27,8 @@ _STORAGE_ERRORS = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission denied",
+    errno.ENOTDIR: "a file stands where a folder is needed",
+    errno.EEXIST: "a file stands where a folder is needed",
 }
 
 Task = Callable[[DictConfig, Console], str]
@@ -51,14 +52,16 @@ def main(conf: Path, entry: str, task: Task) -> int:
         entry: the name of the primary configuration.
         task: what one cell does.
     """
-    arguments = sys.argv[1:]
+    flags, overrides = split_arguments(sys.argv[1:])
     console = Console()
-    if {"-h", "--help"} & set(arguments):
+    if {"-h", "--help"} & set(flags):
         console.print(help_text(conf, entry), highlight=False, markup=False, soft_wrap=True)
         return DONE
     outcomes: list[Outcome] = []
     try:
-        check_overrides(conf, entry, [each for each in arguments if "=" in each and not each.startswith("-")])
+        check_flags(flags)
+        check_overrides(conf, entry, overrides)
+        sys.argv[1:] = [*flags, *overrides]
         _run_hydra(conf, entry, lambda config: outcomes.append(_attempt(task, config, console)))
     except (InputError, HydraException, OmegaConfBaseException) as error:
         return _refuse(str(error))
@@ -78,8 +81,7 @@ def _attempt(task: Task, config: DictConfig, console: Console) -> Outcome:
     """Run one cell; whatever happens, the sweep goes on."""
     name = f"{config.model.name} x {config.dataset.name}"
     try:
-        with _quiet_libraries():
-            return Outcome(task(config, console), DONE, "done")
+        return Outcome(task(config, console), DONE, "done")
     except InputError as error:
         return Outcome(name, _refuse(str(error)), str(error))
     except OSError as error:
@@ -122,13 +124,3 @@ def _environment(**values: str) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Silence hints that do not concern a user of this command."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*but CUDA is not available.*")
-        yield

@@ -24,12 +24,19 @@ A record with weights, log, scores and a model card is written to outputs/train/
 its weights are used by model.weights=PATH.
 """,
 }
-_COMMON = """\
-Keys of any option are set as group.key=value:
+_KEYS = {
+    "analyze": """\
   model.weights=hub|bundled|random|PATH   model.miniature=true   model.dtype=float32|bfloat16|float16
   dataset.path=FILE   dataset.limit=N   dataset.max_length=N   dataset.length_policy=error|truncate|skip
   objective.mask_fraction=0.15   objective.noise_levels=[0.2,0.8]   control.layers=[7,8]
-  seed=0   force=true   outputs=DIR
+""",
+    "train": """\
+  training.steps=N   training.batch_size=N   training.learning_rate=X   objective.mask_fraction=0.3
+""",
+}
+_COMMON = """\
+Keys of any option are set as group.key=value:
+{keys}  seed=0   force=true   outputs=DIR
 --cfg job prints the whole configuration. Exit codes: 0 done, 1 failed, 2 wrong input.
 """
 
@@ -43,7 +50,7 @@ def help_text(conf: Path, entry: str) -> str:
     """
     used = (conf / f"{entry}.yaml").read_text(encoding="utf-8")
     blocks = [_block(conf, group, names) for group, names in config_groups(conf).items() if f"{group}:" in used]
-    return "\n".join([_USAGE[entry], *blocks, _COMMON])
+    return "\n".join([_USAGE[entry], *blocks, _COMMON.format(keys=_KEYS[entry])])
 
 
 def _block(conf: Path, group: str, names: list[str]) -> str:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,7 +27,22 @@ def build(config: DictConfig, group: str) -> Any:
         InputError: a value is missing, a key is not one of the object's, or a value is of the wrong type.
     """
     check(plain(config, group), group)
-    return instantiate(config[group], _convert_="object")
+    try:
+        return instantiate(config[group], _convert_="object")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise
+
+
+def check_run_options(config: DictConfig) -> None:
+    """Check the keys that belong to no group.
+
+    Raises:
+        InputError: a value is of the wrong type.
+    """
+    for key, hint in (("seed", int), ("force", bool), ("outputs", str)):
+        _check_value(config[key], hint, key)
 
 
 def plain(config: DictConfig, group: str) -> dict[str, Any]:
@@ -80,7 +96,7 @@ def _nested(value: Any, path: str) -> bool:
 
 def _check_value(value: Any, hint: Any, path: str) -> None:
     try:
-        TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+        TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].lower().replace("input should be", "expected")
         raise InputError(f"{path}={value}: {reason}") from error

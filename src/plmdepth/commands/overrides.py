@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Sweep
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
@@ -39,12 +39,10 @@ def check_overrides(conf: Path, entry: str, arguments: Sequence[str]) -> None:
     for override in overrides:
         if override.key_or_group in groups:
             _check_options(override, groups[override.key_or_group])
-    config = _composed(conf, entry, [override for override in overrides if override.key_or_group in groups])
-    known = [*_keys(config), *groups]
-    for override in overrides:
-        key = override.key_or_group
-        if not (key in known or key.startswith("hydra") or override.is_add() or override.is_force_add()):
-            raise InputError(f"unknown key {key}{nearest(key, known)}")
+    for choices in _variants([override for override in overrides if override.key_or_group in groups]):
+        known = {*_keys(_composed(conf, entry, choices)), *groups}
+        for override in overrides:
+            _check_key(override, known, choices)
 
 
 def _parsed(arguments: Sequence[str]) -> list[Override]:
@@ -63,6 +61,15 @@ def _groups_of(conf: Path, entry: str) -> dict[str, list[str]]:
     return {name: options for name, options in config_groups(conf).items() if name in names}
 
 
+def _check_key(override: Override, known: set[str], choices: Sequence[str]) -> None:
+    key = override.key_or_group
+    if override.is_delete():
+        raise InputError(f"~{key} would leave a hole in the configuration; choose another option instead")
+    if not (key in known or key.startswith("hydra") or override.is_add() or override.is_force_add()):
+        given = f" (with {', '.join(choices)})" if choices else ""
+        raise InputError(f"unknown key {key}{given}{nearest(key, known)}")
+
+
 def _check_options(override: Override, options: Sequence[str]) -> None:
     for choice in _choices(override):
         if choice not in options:
@@ -73,14 +80,22 @@ def _choices(override: Override) -> list[str]:
     value = override.value()
     if isinstance(value, ChoiceSweep):
         return [str(element) for element in value.list]
-    return [] if isinstance(value, Sweep) else [str(value)]
+    return [] if isinstance(value, (Sweep, Glob)) else [str(value)]
 
 
-def _composed(conf: Path, entry: str, chosen: Sequence[Override]) -> DictConfig:
-    """Compose the configuration with the first option of every group that is chosen."""
-    first = [f"{override.key_or_group}={_choices(override)[0]}" for override in chosen if _choices(override)]
+def _variants(chosen: Sequence[Override]) -> Iterator[list[str]]:
+    """Yield the first choice of every group, then every other choice of each group beside the others' first."""
+    choices = {override.key_or_group: _choices(override) for override in chosen if _choices(override)}
+    first = {group: options[0] for group, options in choices.items()}
+    yield [f"{group}={option}" for group, option in first.items()]
+    for group, options in choices.items():
+        for option in options[1:]:
+            yield [f"{name}={value}" for name, value in (first | {group: option}).items()]
+
+
+def _composed(conf: Path, entry: str, choices: Sequence[str]) -> DictConfig:
     with initialize_config_dir(str(conf), version_base="1.3"):
-        return compose(entry, overrides=first)
+        return compose(entry, overrides=list(choices))
 
 
 def _keys(config: Any, prefix: str = "") -> Iterator[str]:

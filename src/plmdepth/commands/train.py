@@ -1,20 +1,21 @@
 """``train.py``: one training cell from its configuration."""
 
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import RichProgressBar
 from rich.console import Console
 
 from plmdepth.analysis.run import check_objective
-from plmdepth.commands.objects import build, options
+from plmdepth.commands.objects import build, check_run_options, options
+from plmdepth.commands.quiet import quiet_libraries
+from plmdepth.commands.trainers import build_trainer
 from plmdepth.errors import InputError
 from plmdepth.pretraining.run import Pretraining, run_pretraining
 from plmdepth.proteins.datasets.demo import DemoDataset
 from plmdepth.results.record import is_finished
 
 
+@quiet_libraries()
 def train(config: DictConfig, console: Console) -> str:
     """Run the cell unless its record is there, then show the model card."""
     cell = configured_pretraining(config)
@@ -35,21 +36,17 @@ def configured_pretraining(config: DictConfig) -> Pretraining:
     Raises:
         InputError: something in the configuration is wrong.
     """
+    check_run_options(config)
     model, objective, dataset = build(config, "model"), build(config, "objective"), build(config, "dataset")
     if not isinstance(dataset, DemoDataset):
         raise InputError("pretraining needs dataset=demo: only there is the best possible loss known")
     check_objective(model, objective)
-    trainer = build(config, "trainer")
-
-    def make_trainer(**recipe: Any) -> Any:
-        return trainer(callbacks=[RichProgressBar()], **recipe)
-
     return Pretraining(
         model=model,
         dataset=dataset,
         objective=objective,
         recipe=build(config, "training"),
-        trainer=make_trainer,
+        trainer=build_trainer(config),
         seed=config.seed,
         options={group: options(config, group) for group in ("objective", "training")}
         | {"precision": config.trainer.precision},

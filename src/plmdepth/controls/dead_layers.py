@@ -24,6 +24,8 @@ class DeadLayers(Control):
         """Zero the out-projections in place and return the stack."""
         first = stack.n_layers // 2 + 1
         layers = range(first, stack.n_layers + 1) if self.layers is None else self.layers
+        if not layers:
+            raise InputError(f"control.layers is empty; name layers from 1 to {stack.n_layers}: control.layers=[2,3]")
         wrong = [layer for layer in layers if not 1 <= layer <= stack.n_layers]
         if wrong:
             raise InputError(f"control.layers={wrong}: the model has layers 1 to {stack.n_layers}")

@@ -1,7 +1,7 @@
 """A language model as configured: which family, which size, which weights. Nothing is loaded here."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -29,7 +29,7 @@ class LanguageModel(ABC):
         weights: ``hub``, ``bundled``, ``random``, or the path of a local folder.
         hub_id: repository on the Hugging Face Hub, or None where there is none.
         dtype: precision in which the model runs.
-        attention: Hugging Face attention implementation, ``sdpa`` (fast) or ``eager`` (reference).
+        attention: Hugging Face attention implementation, ``eager`` or ``sdpa``, where the architecture has it.
         modality: what the model reads.
         miniature: toy width and depth with random weights, to try a whole path in seconds.
     """
@@ -44,7 +44,7 @@ class LanguageModel(ABC):
     weights: str
     hub_id: str | None = None
     dtype: DType = "float32"
-    attention: Literal["sdpa", "eager"] = "sdpa"
+    attention: Literal["sdpa", "eager"] = "eager"
     modality: Literal["sequence"] = "sequence"
     miniature: bool = False
 
@@ -66,6 +66,10 @@ class LanguageModel(ABC):
     def resolved(self) -> Self:
         """Return the model that is really built: the miniature where one is asked for."""
         return replace(self, n_layers=4, width=32, n_heads=4, weights="random") if self.miniature else self
+
+    def facts(self) -> dict[str, Any]:
+        """Return what determines the model's numbers, beside its weights: not where they come from, nor how fast."""
+        return {key: value for key, value in asdict(self).items() if key not in {"weights", "hub_id", "attention"}}
 
     @property
     def torch_dtype(self) -> torch.dtype:

@@ -30,6 +30,8 @@ def load_stack(model: LanguageModel, seed: int) -> LayerStack:
         InputError: the weights are missing, damaged, or of another family or size.
     """
     model = model.resolved()
+    if model.attention == "sdpa" and not model.architecture._supports_sdpa:
+        raise InputError(f"{model.name} has no attention=sdpa; use model.attention=eager")
     module = _random(model, seed) if model.weights == "random" else _pretrained(model, weights_folder(model))
     return LayerStack(module=module, anatomy=model.anatomy(module), spelling=model.spelling)
 

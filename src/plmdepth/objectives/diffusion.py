@@ -43,7 +43,7 @@ class Diffusion:
     def draw(self, sequence: str, seed: int) -> tuple[float, list[int]]:
         """Return the noise level of a sequence and its 0-based target positions, ascending."""
         generator = keyed_generator(seed, "targets", sequence)
-        level = float(generator.choice(self.noise_levels))
+        level = float(generator.choice(sorted(self.noise_levels)))
         canonical = canonical_positions(sequence)
         if not canonical:
             return level, []

@@ -32,13 +32,15 @@ Mean loss in nats per residue on {valid_size} proteins of the validation split, 
 {rows}
 
 *Family oracle*: knows the family and the alignment of the protein, hence every column's distribution, but not the
-couplings. *Coupling oracle*: also reads a coupled residue's partner, 24 to 36 columns away, where the model sees it. On
+couplings. *Coupling oracle*: also reads a coupled residue's partner, 24 or 32 columns away, where the model sees it. On
 the coupled targets a model that does not use the partner cannot be better than the family oracle.
 """
 
 
-def model_card(model: LanguageModel, objective: Objective, recipe: Recipe, scores: Mapping[str, Score]) -> str:
-    """Return the text of the card, with the numbers of this run."""
+def model_card(
+    model: LanguageModel, objective: Objective, recipe: Recipe, scores: Mapping[str, Score], overrides: str
+) -> str:
+    """Return the text of the card, with the numbers of this run and the overrides that it needs."""
     names = {"all": "all", "coupled": "coupled, partner visible"}
     rows = [
         f"| {names[part]} | {each.unigram:.3f} | {each.family_oracle:.3f} | **{each.model:.3f}** "
@@ -46,9 +48,8 @@ def model_card(model: LanguageModel, objective: Objective, recipe: Recipe, score
         for part, each in scores.items()
     ]
     options = asdict(recipe)
-    changed = "".join(f" objective.{key}={value}" for key, value in asdict(objective).items() if key == "mask_fraction")
     return _TEMPLATE.format(
-        command=f"python train.py experiment=pretrain_tiny model={model.name}{changed}",
+        command=f"python train.py experiment=pretrain_tiny model={model.name} {overrides}".rstrip(),
         name=model.name,
         objective=objective.name,
         n_layers=model.n_layers,

@@ -86,7 +86,8 @@ def run_pretraining(cell: Pretraining, folder: Path, config: str) -> None:
         valid = list(sample_proteins(cell.dataset.grammar_seed, "valid", cell.recipe.valid_size))
         scores = score(stack, cell.objective, valid, cell.seed)
         module.save_pretrained(staging / "weights")
-        write_text(staging / "weights" / "README.md", model_card(cell.model, cell.objective, cell.recipe, scores))
+        card = model_card(cell.model, cell.objective, cell.recipe, scores, _overrides(cell))
+        write_text(staging / "weights" / "README.md", card)
         result = {
             "schema": SCHEMA,
             "identity": {"id": folder.name, **cell.identity().facts},
@@ -101,7 +102,7 @@ def run_pretraining(cell: Pretraining, folder: Path, config: str) -> None:
 def _fit(cell: Pretraining, pretrainer: Pretrainer, spelling: Spelling, staging: Path) -> None:
     recipe = cell.recipe
     trainer = cell.trainer(
-        max_steps=recipe.steps,
+        max_epochs=1,  # the training data are as many batches as the recipe has steps
         gradient_clip_val=recipe.gradient_clip,
         val_check_interval=min(recipe.valid_every, recipe.steps),
         log_every_n_steps=50,
@@ -117,3 +118,12 @@ def _fit(cell: Pretraining, pretrainer: Pretrainer, spelling: Spelling, staging:
     (staging / "weights").mkdir()
     (staging / "metrics.csv").rename(staging / "weights" / "log.csv")
     (staging / "hparams.yaml").unlink(missing_ok=True)
+
+
+def _overrides(cell: Pretraining) -> str:
+    """Return the overrides that the command line needs to repeat the training."""
+    usual = asdict(Recipe())
+    changed = {f"training.{key}": value for key, value in asdict(cell.recipe).items() if value != usual[key]}
+    # The noise levels of the training are those of the whole schedule, whatever is configured.
+    shown = {f"objective.{k}": v for k, v in cell.options["objective"].items() if k == "mask_fraction"}
+    return " ".join(f"{key}={value}" for key, value in (shown | changed).items())

@@ -39,7 +39,8 @@ def clean_letters(text: str) -> Cleaned:
     """
     compact = "".join(text.split())
     body = compact.removesuffix("*")
-    sequence = body.upper()
+    # ASCII alone: other scripts have letters that turn into ours, or grow, in upper case.
+    sequence = "".join(letter.upper() if letter.isascii() else letter for letter in body)
     if not sequence:
         raise UnusableRecordError("empty sequence")
     for position, letter in enumerate(sequence, start=1):
@@ -50,7 +51,6 @@ def clean_letters(text: str) -> Cleaned:
             "white space dropped": len(text) - len(compact),
             "closing stop dropped": len(compact) - len(body),
             "lower case raised": sum(a != b for a, b in zip(body, sequence, strict=True)),
-            "residues outside the twenty": sum(letter in NONCANONICAL for letter in sequence),
         }
     )
     return Cleaned(sequence, +changes)

@@ -4,10 +4,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from plmdepth.errors import InputError
-from plmdepth.proteins.letters import Cleaned, UnusableRecordError, clean_letters
+from plmdepth.proteins.letters import NONCANONICAL, UnusableRecordError, clean_letters
 from plmdepth.proteins.protein import Protein, Skipped
 from plmdepth.randomness import keyed_generator
 
@@ -55,56 +55,65 @@ class ProteinSet:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+class _TooLongError(UnusableRecordError):
+    """A protein that the length policy leaves out."""
+
+
 def select(records: Iterable[tuple[str, str]], rules: Rules) -> ProteinSet:
     """Apply the rules to (id, text) records.
 
     Raises:
         InputError: a record is refused by the rules, or nothing is left to measure.
     """
-    changes: Counter[str] = Counter()
     skipped: list[Skipped] = []
-    kept = list(_usable(records, rules, skipped, changes))
+    kept = list(_usable(records, rules, skipped))
     if rules.limit is not None and rules.limit < len(kept):
-        kept = sorted(kept, key=lambda protein: _rank(protein, rules.seed))[: rules.limit]
+        kept = sorted(kept, key=lambda usable: _rank(usable.protein, rules.seed))[: rules.limit]
     if not kept:
         raise InputError(f"no protein is left to measure: all {len(skipped)} records were skipped, {_why(skipped)}")
-    return ProteinSet(tuple(kept), tuple(skipped), dict(sorted(changes.items())))
+    changes = sum((usable.changes for usable in kept), Counter())
+    return ProteinSet(tuple(usable.protein for usable in kept), tuple(skipped), dict(sorted(changes.items())))
 
 
-def _usable(
-    records: Iterable[tuple[str, str]], rules: Rules, skipped: list[Skipped], changes: Counter[str]
-) -> Iterator[Protein]:
-    """Yield the records that pass; note the others in ``skipped`` and all changes in ``changes``."""
+class _Usable(NamedTuple):
+    protein: Protein
+    changes: Counter[str]
+
+
+def _usable(records: Iterable[tuple[str, str]], rules: Rules, skipped: list[Skipped]) -> Iterator[_Usable]:
+    """Yield the records that pass with what was changed in them; note the others in ``skipped``."""
     seen: set[str] = set()
     for identifier, text in records:
         try:
             if identifier in seen:
                 raise UnusableRecordError("duplicate id (the first record with this id is kept)")
             cleaned = clean_letters(text)
-            sequence = _within_length(identifier, cleaned, rules, changes)
+            sequence = _within_length(identifier, cleaned.sequence, rules)
         except UnusableRecordError as error:
-            if rules.invalid == "error":
+            if rules.invalid == "error" and not isinstance(error, _TooLongError):
                 raise InputError(f"record {identifier}: {error}; mend it or use dataset.invalid=skip") from error
             skipped.append(Skipped(identifier, len(text), str(error)))
             continue
         seen.add(identifier)
-        changes.update(cleaned.changes)
-        yield Protein(identifier, sequence)
+        noted = {
+            "sequences truncated": int(len(sequence) < len(cleaned.sequence)),
+            "residues outside the twenty": sum(letter in NONCANONICAL for letter in sequence),
+        }
+        yield _Usable(Protein(identifier, sequence), cleaned.changes + Counter(noted))
 
 
-def _within_length(identifier: str, cleaned: Cleaned, rules: Rules, changes: Counter[str]) -> str:
-    length = len(cleaned.sequence)
+def _within_length(identifier: str, sequence: str, rules: Rules) -> str:
+    length = len(sequence)
     if length <= rules.max_length:
-        return cleaned.sequence
+        return sequence
     if rules.length_policy == "error":
         raise InputError(
             f"{identifier} has {length} residues, the limit is {rules.max_length}; "
             "choose dataset.length_policy=truncate or dataset.length_policy=skip"
         )
     if rules.length_policy == "skip":
-        raise UnusableRecordError(f"longer than {rules.max_length} residues ({length})")
-    changes["sequences truncated"] += 1
-    return cleaned.sequence[: rules.max_length]
+        raise _TooLongError(f"longer than {rules.max_length} residues ({length})")
+    return sequence[: rules.max_length]
 
 
 def _rank(protein: Protein, seed: int) -> float:

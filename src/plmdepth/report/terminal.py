@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -11,14 +12,14 @@ from plmdepth.results.record import Record
 
 _COLUMNS = {
     # heading: (quantity, component)
-    "KL to final\n(nats)": ("kl_to_final", ""),
-    "cross-entropy\n(nats)": ("cross_entropy", ""),
-    "accuracy": ("accuracy", ""),
-    "top-5\noverlap": ("top5_overlap", ""),
+    "KL to\nend (nats)": ("kl_to_final", ""),
+    "loss\n(nats)": ("cross_entropy", ""),
+    "share\nright": ("accuracy", ""),
+    "top-5\nsame": ("top5_overlap", ""),
     "state\nnorm": ("norm", "residual"),
-    "attention\n/ input": ("relative_contribution", "attention"),
-    "MLP\n/ input": ("relative_contribution", "mlp"),
-    "cosine\nwith input": ("cosine", "layer"),
+    "attn.\nshare": ("relative_contribution", "attention"),
+    "MLP\nshare": ("relative_contribution", "mlp"),
+    "cosine": ("cosine", "layer"),
 }
 
 
@@ -26,20 +27,21 @@ def print_record(record: Record, console: Console) -> None:
     """Print the curve table, the answer, and where the record lies."""
     console.print(curve_table(record.curves))
     for sentence in answers(record):
-        console.print(f"  {sentence}", highlight=False)
+        console.print(f"  {sentence}", highlight=False, soft_wrap=True)
     for sentence in notes(record):
-        console.print(f"  note: {sentence}", style="yellow", highlight=False)
+        console.print(f"  note: {sentence}", style="yellow", highlight=False, soft_wrap=True)
     console.print(f"  record: {record.folder}", highlight=False, soft_wrap=True)
 
 
 def curve_table(curves: pd.DataFrame) -> Table:
     """Return the main quantities by layer."""
     first = curves.iloc[0]
-    table = Table(title=f"{first['model']} on {first['dataset']} ({curves['n'].max()} proteins)", title_justify="left")
+    title = f"{first['model']} on {first['dataset']}, {curves['n'].max()} proteins"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("layer", justify="right")
     shown = {heading: rows for heading, key in _COLUMNS.items() if len(rows := _line(curves, *key))}
     for heading in shown:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for layer in range(first["n_layers"] + 1):
         table.add_row(str(layer), *(_number(rows["value"].get(layer)) for rows in shown.values()))
     return table

@@ -31,6 +31,7 @@ def writing_cell(folder: Path, config: str) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     started, had_record = _now(), is_finished(folder)
     staging = folder / f".{os.getpid()}.partial"
+    shutil.rmtree(staging, ignore_errors=True)  # of a killed process that had the same number
     staging.mkdir()
     try:
         if not had_record:
@@ -44,7 +45,9 @@ def writing_cell(folder: Path, config: str) -> Iterator[Path]:
     except BaseException as error:
         if not is_finished(folder):
             with suppress(OSError):  # a full disk: the status stays "running", which is not "done" either
-                _write_status(folder, "failed", started, ended=_now(), error=f"{type(error).__name__}: {error}")
+                _write_status(
+                    folder, "failed", started, ended=_now(), error=f"{type(error).__name__}: {error}".rstrip(": ")
+                )
         raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -73,12 +73,17 @@ def read_record(folder: Path) -> Record:
     """
     result = read_json(folder / "result.json")
     if not is_finished(folder) or result is None:
-        raise InputError(f"{folder} holds no finished record; run the cell again")
+        raise InputError(
+            f"{folder} holds no finished record; run the cell again (force=true if it says that it was done before)"
+        )
     matrices = folder / "matrices.safetensors"
-    return Record(
-        folder=folder,
-        result=result,
-        curves=pq.read_table(folder / "curves.parquet").to_pandas(),
-        config=(folder / "config.yaml").read_text(encoding="utf-8"),
-        matrices=load_file(matrices) if matrices.exists() else {},
-    )
+    try:
+        return Record(
+            folder=folder,
+            result=result,
+            curves=pq.read_table(folder / "curves.parquet").to_pandas(),
+            config=(folder / "config.yaml").read_text(encoding="utf-8"),
+            matrices=load_file(matrices) if matrices.exists() else {},
+        )
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise InputError(f"the record in {folder} is damaged; force=true repeats the cell") from error

@@ -89,7 +89,8 @@ def _bind_to_layers(handle: Any, names: set[str]) -> None:
 
 def history(curves: pd.DataFrame) -> list[dict[str, float]]:
     """Return one row a layer: ``layer``, ``depth`` and every curve that has a value there."""
-    named = curves.assign(name=[curve_name(*row) for row in curves[["metric", "quantity", "component"]].to_numpy()])
+    parts = curves[["metric", "quantity", "component", "scope"]].to_numpy()
+    named = curves.assign(name=[curve_name(*row) for row in parts])
     rows = []
     for _, points in named.dropna(subset="value").groupby("layer"):
         values = dict(zip(points["name"], points["value"], strict=True))
@@ -97,13 +98,13 @@ def history(curves: pd.DataFrame) -> list[dict[str, float]]:
     return rows
 
 
-def curve_name(metric: str, quantity: str, component: str) -> str:
+def curve_name(metric: str, quantity: str, component: str, scope: str = "") -> str:
     """Return the name of a curve in the history, the same for every model.
 
     >>> curve_name("residual", "cosine", "mlp")
     'curves/residual/cosine/mlp'
     """
-    return "/".join(part for part in ("curves", metric, quantity, component) if part)
+    return "/".join(part for part in ("curves", metric, quantity, component, scope) if part)
 
 
 def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

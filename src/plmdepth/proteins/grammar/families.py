@@ -1,6 +1,6 @@
 """Protein families of the grammar: columns, motifs, couplings and the labels that go with them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -16,13 +16,13 @@ from plmdepth.randomness import keyed_generator
 
 N_FAMILIES = 8
 N_MOTIFS = 8
-SEPARATIONS = (24, 28, 32, 36)
+SEPARATIONS = (24, 32)
 """Columns between coupled residues, one value a family: too far for a local pattern to stand in for the coupling."""
 
 _ELEMENTS = ("H", "C", "E", "C", "E", "C", "H", "C", "E", "C")
 _ELEMENT_LENGTHS = {"H": (10, 15), "E": (5, 8), "C": (4, 8)}
 _MOTIF_LENGTH = 6
-_N_COUPLINGS = 8
+_N_COUPLINGS = 12
 _CONSERVATION = 0.95
 _CONSENSUS, _CLASS, _BACKGROUND = 0.5, 0.3, 0.2  # weights of the three parts of an ordinary column
 _MOTIF_LETTERS = "CDGHKNPRSWY"
@@ -43,7 +43,7 @@ class Family:
 
     name: str
     structure: str
-    profile: np.ndarray
+    profile: np.ndarray = field(compare=False, repr=False)
     motifs: tuple[tuple[int, int], ...]
     couplings: tuple[tuple[int, int], ...]
     linker_column: int
@@ -73,7 +73,7 @@ def _draw_family(seed: int, number: int) -> Family:
     motifs = _place_motifs(generator, len(structure))
     for motif, start in motifs:
         profile[start : start + _MOTIF_LENGTH] = _conserved_columns(motif_letters(seed, motif))
-    linker_column = _first_coil(structure)
+    linker_column = _linker_column(structure, motifs)
     separation = SEPARATIONS[number % len(SEPARATIONS)]
     couplings = _place_couplings(generator, structure, motifs, linker_column, separation)
     profile[[column for pair in couplings for column in pair]] = letter_distribution("".join(PARTNERS))
@@ -140,7 +140,8 @@ def _place_couplings(
     return tuple(sorted(couplings))
 
 
-def _first_coil(structure: str) -> int:
-    """Return the middle column of the first coil: the linker is inserted there."""
+def _linker_column(structure: str, motifs: tuple[tuple[int, int], ...]) -> int:
+    """Return where the linker is inserted: before the middle of the first coil, or before the motif that is there."""
     start = structure.index("C")
-    return start + (len(structure[start:]) - len(structure[start:].lstrip("C"))) // 2
+    middle = start + (len(structure[start:]) - len(structure[start:].lstrip("C"))) // 2
+    return next((first for _, first in motifs if first < middle < first + _MOTIF_LENGTH), middle)

@@ -1,7 +1,7 @@
 """Writing proteins from the grammar, each with the labels that its making implies."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -47,7 +47,7 @@ class AnnotatedProtein(Protein):
     compartment: str
     secondary_structure: str
     contacts: tuple[tuple[int, int], ...]
-    profile: np.ndarray
+    profile: np.ndarray = field(compare=False, repr=False)
 
 
 def sample_proteins(seed: int, split: str, count: int, start: int = 0) -> Iterator[AnnotatedProtein]:

@@ -1,0 +1,57 @@
+PYTHON ?= python3.11
+BIN := .venv/bin
+# The lock of every package beneath those that pyproject.toml pins.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format bench pretrain-tiny sync clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+demo: .venv/installed  ## See how the bundled model uses its depth (offline, under a minute after the install)
+	$(BIN)/python analyze.py model=tiny_masked dataset=demo metric=suite
+
+test: .venv/installed-dev  ## Lint, type check and test: what must pass before a change lands
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet
+
+test-slow: .venv/installed-dev  ## The tests that take minutes
+	$(BIN)/python -m pytest --quiet -m slow
+
+lint: .venv/installed-dev  ## Lint and type check alone
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/installed-dev  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/installed  ## Measure what observation costs in time and memory, side by side
+	$(BIN)/python benchmarks/observation.py
+	$(BIN)/python benchmarks/memory.py
+
+pretrain-tiny: .venv/installed  ## Train the three bundled models again (about half an hour each on one core)
+	$(BIN)/python train.py experiment=pretrain_tiny model=tiny_masked objective.mask_fraction=0.3
+	$(BIN)/python train.py experiment=pretrain_tiny model=tiny_autoregressive
+	$(BIN)/python train.py experiment=pretrain_tiny model=tiny_diffusion
+
+sync: .venv/installed  ## Send offline W&B runs
+	$(BIN)/wandb sync wandb/offline-run-*
+
+clean:  ## Remove caches, not results
+	rm -rf .pytest_cache .mypy_cache .ruff_cache build
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch first: it decides which build the others find.
+.venv/installed: pyproject.toml constraints.txt
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(PIP) torch==2.13.0
+	$(PIP) --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) --editable '.[dev]'
+	touch $@

@@ -1,0 +1,165 @@
+"""Whole cells in miniature: complete records, and numbers that do not depend on how they were computed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from pytorch_lightning import Trainer
+
+from plmdepth.analysis.run import Analysis, check_objective, run_analysis
+from plmdepth.controls.control import Control
+from plmdepth.controls.dead_layers import DeadLayers
+from plmdepth.errors import InputError
+from plmdepth.metrics.logit_lens import LogitLens
+from plmdepth.metrics.metric import Suite
+from plmdepth.metrics.residual import Residual
+from plmdepth.objectives.autoregressive import Autoregressive
+from plmdepth.objectives.diffusion import Diffusion
+from plmdepth.objectives.masked import Masked
+from plmdepth.objectives.objective import Objective
+from plmdepth.proteins.datasets.demo import DemoDataset
+from plmdepth.proteins.protein import Skipped
+from plmdepth.proteins.selection import ProteinSet
+from plmdepth.results.record import CURVE_COLUMNS, SEQUENCE_COLUMNS, Record, read_record
+from tests.stacks import MODELS
+
+
+def quiet_trainer() -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        inference_mode=False,
+    )
+
+
+def analysis(family: str = "esm2", objective: Objective | None = None, **changes: Any) -> Analysis:
+    dataset = DemoDataset(name="demo", size=12, tokens_per_batch=changes.pop("tokens_per_batch", 512))
+    proteins = dataset.proteins(MODELS[family].max_length, seed=0)
+    cell = Analysis(
+        model=MODELS[family],
+        dataset=dataset,
+        proteins=replace(proteins, skipped=(Skipped("broken", 3, "empty sequence"),)),
+        objective=objective or (Masked() if family == "esm2" else Autoregressive()),
+        metric=Suite({"logit_lens": LogitLens(), "residual": Residual()}),
+        metric_name="suite",
+        control=Control(),
+        trainer=quiet_trainer,
+        seed=0,
+        options={},
+    )
+    return replace(cell, **changes)
+
+
+def record_of(cell: Analysis, folder: Path) -> Record:
+    run_analysis(cell, folder, config="seed: 0\n")
+    return read_record(folder)
+
+
+@pytest.mark.parametrize(
+    ("family", "objective"), [("esm2", Masked()), ("esm2", Diffusion()), ("progen2", Autoregressive())]
+)
+def test_a_cell_leaves_a_complete_record(family: str, objective: Objective, tmp_path: Path) -> None:
+    record = record_of(analysis(family, objective), tmp_path / "cell")
+    expected = {"config.yaml", "status.json", "result.json", "curves.parquet", "sequences.parquet", "figures"}
+    assert {path.name for path in record.folder.iterdir()} == expected
+    assert pq.read_schema(record.folder / "curves.parquet").equals(CURVE_COLUMNS)
+    assert pq.read_schema(record.folder / "sequences.parquet").equals(SEQUENCE_COLUMNS)
+    figures = {path.name for path in (record.folder / "figures").iterdir()}
+    assert figures == {"logit_lens.png", "logit_lens.svg", "residual.png", "residual.svg"}
+    assert set(record.curves["metric"]) == {"logit_lens", "residual"}
+    assert set(record.curves["objective"]) == {objective.name}
+
+
+def test_curves_have_one_row_a_point_with_interval_and_count(tmp_path: Path) -> None:
+    curves = record_of(analysis(), tmp_path / "cell").curves
+    assert not curves.duplicated(["metric", "quantity", "component", "layer"]).any()
+    kl = curves[curves["quantity"] == "kl_to_final"]
+    assert kl["layer"].tolist() == list(range(7))
+    np.testing.assert_allclose(kl["depth"], np.arange(7) / 6)
+    assert (kl["n"] == 12).all()
+    assert ((kl["ci_low"] <= kl["value"]) & (kl["value"] <= kl["ci_high"])).all()
+    cosine = curves[(curves["quantity"] == "cosine") & (curves["component"] == "mlp")]
+    assert cosine["layer"].tolist() == list(range(1, 7))
+
+
+def test_the_result_says_what_was_measured_and_what_was_not(tmp_path: Path) -> None:
+    cell = analysis()
+    provenance = record_of(cell, tmp_path / "cell").result["provenance"]
+    assert provenance["sequences_measured"] == 12
+    assert provenance["residues_measured"] == sum(len(protein) for protein in cell.proteins.proteins)
+    assert provenance["sequences_skipped"] == {"empty sequence": 1}
+    assert provenance["versions"]["torch"].startswith("2.13.0")
+
+
+def test_every_sequence_is_listed_with_its_targets_and_loss(tmp_path: Path) -> None:
+    cell = analysis()
+    record = record_of(cell, tmp_path / "cell")
+    rows = pd.read_parquet(record.folder / "sequences.parquet").set_index("id")
+    assert rows.loc["broken", "skipped"] == "empty sequence"
+    for protein in cell.proteins.proteins:
+        row = rows.loc[protein.id]
+        assert row["sha256"] == protein.sha256
+        assert row["target_positions"].tolist() == Masked().targets(protein.sequence, seed=0)
+    loss = rows.loc[rows["skipped"] == "", "cross_entropy"].mean()
+    assert loss == pytest.approx(record.result["scalars"]["cross_entropy_final"], rel=1e-12)
+
+
+@pytest.mark.parametrize("family", ["esm2", "progen2"])
+def test_the_batch_size_changes_no_number(family: str, tmp_path: Path) -> None:
+    alone = record_of(analysis(family, tokens_per_batch=1), tmp_path / "alone")
+    together = record_of(analysis(family, tokens_per_batch=100_000), tmp_path / "together")
+    for column in ("value", "ci_low", "ci_high"):
+        np.testing.assert_allclose(alone.curves[column], together.curves[column], rtol=1e-5, atol=1e-5)
+
+
+def test_the_batch_size_is_no_part_of_the_identity_but_the_data_are() -> None:
+    cell = analysis(tokens_per_batch=1)
+    assert cell.identity().id == analysis(tokens_per_batch=999).identity().id
+    fewer = replace(cell.proteins, proteins=cell.proteins.proteins[:5])
+    others = [replace(cell, seed=1), replace(cell, proteins=fewer), replace(cell, model=MODELS["progen2"])]
+    assert len({cell.identity().id, *(other.identity().id for other in others)}) == 4
+
+
+def test_planted_depth_is_read_from_the_record(tmp_path: Path) -> None:
+    record = record_of(analysis(control=DeadLayers(layers=[4, 5, 6])), tmp_path / "cell")
+    curves = record.curves.set_index(["quantity", "component", "layer"])["value"].sort_index()
+    assert (curves["kl_to_final", ""].loc[3:] == 0).all()
+    for component in ("layer", "attention", "mlp"):
+        assert (curves["contribution_norm", component].loc[4:] == 0).all()
+        assert curves["cosine", component].loc[4:].isna().all()
+    assert record.result["scalars"]["ed_kl"] <= 3
+
+
+def test_the_json_of_a_record_is_strict(tmp_path: Path) -> None:
+    record = record_of(analysis(), tmp_path / "cell")
+
+    def refuse(text: str) -> None:
+        raise AssertionError(text)
+
+    json.loads((record.folder / "result.json").read_text(), parse_constant=refuse)
+
+
+def test_a_model_without_a_mask_token_refuses_to_hide_residues() -> None:
+    with pytest.raises(InputError, match="has no mask token; use objective=autoregressive"):
+        check_objective(MODELS["progen2"], Masked())
+
+
+def test_a_model_that_sees_both_sides_refuses_to_predict_the_next_residue() -> None:
+    with pytest.raises(InputError, match="use objective=masked"):
+        check_objective(MODELS["esm2"], Autoregressive())
+
+
+def test_an_empty_set_of_skipped_sequences_is_fine(tmp_path: Path) -> None:
+    cell = analysis()
+    record = record_of(replace(cell, proteins=ProteinSet(cell.proteins.proteins[:1], (), {})), tmp_path / "cell")
+    assert record.curves["ci_low"].isna().all()
+    assert record.result["provenance"]["sequences_skipped"] == {}

@@ -1,0 +1,135 @@
+"""Every YAML option is composed and built."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from plmdepth.commands.objects import build
+from plmdepth.commands.overrides import config_groups
+from plmdepth.language_models.language_model import LanguageModel
+
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+ENTRIES = ("analyze", "train")
+NO_OBJECT = ("experiment",)  # it sets keys of other groups
+NEEDS = {"dataset/fasta": ["dataset.path=my.fasta"]}
+FAMILY_DEFAULTS = {"esm2": "esm2_650m"}
+PARAMETERS = {
+    "esm2_8m": 7_512_474,
+    "esm2_35m": 33_501_394,
+    "esm2_150m": 148_140_154,
+    "esm2_650m": 651_043_254,
+    "esm2_3b": 2_839_005_634,
+    "esm2_15b": 15_129_100_194,
+}
+"""Parameters of the published checkpoints with the contact head; the tied decoder counts once."""
+
+OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml") if path.parent != CONF)
+MODELS = [option for option in OPTIONS if option.startswith("model/")]
+
+
+@pytest.fixture(autouse=True)
+def hydra() -> Iterator[None]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def _groups_of(entry: str) -> list[str]:
+    defaults = OmegaConf.load(CONF / f"{entry}.yaml")["defaults"]
+    names = [str(key) for item in defaults if isinstance(item, DictConfig) for key in item]
+    return [name.removeprefix("optional ") for name in names if not name.startswith("override hydra/")]
+
+
+def _entries_with(option: str) -> list[str]:
+    return [entry for entry in ENTRIES if option.partition("/")[0] in _groups_of(entry)]
+
+
+def _composed(entry: str, option: str) -> DictConfig:
+    group, _, name = option.partition("/")
+    return compose(entry, overrides=[f"{group}={name}", *NEEDS.get(option, [])])
+
+
+def _model(option: str) -> LanguageModel:
+    model = build(_composed("analyze", option), "model")
+    assert isinstance(model, LanguageModel)
+    return model
+
+
+def test_the_walk_reaches_every_file_under_conf() -> None:
+    n_files = sum(1 for path in CONF.rglob("*") if path.is_file())
+    assert len(OPTIONS) == n_files - len(ENTRIES)
+    assert len(OPTIONS) == sum(len(options) for options in config_groups(CONF).values())
+    assert len(OPTIONS) >= 26
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_belongs_to_an_entry_point(option: str) -> None:
+    assert _entries_with(option)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_every_group_of_its_entry_points_is_built(option: str) -> None:
+    for entry in _entries_with(option):
+        config = _composed(entry, option)
+        for group in _groups_of(entry):
+            if group not in NO_OBJECT:
+                assert build(config, group) is not None
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_is_described_by_a_first_comment_of_at_most_100_characters(option: str) -> None:
+    lines = (CONF / f"{option}.yaml").read_text().splitlines()
+    first = next(line for line in lines if not line.startswith("# @package"))
+    assert first.startswith("# ")
+    assert 5 <= len(first.removeprefix("# ")) <= 100
+
+
+@pytest.mark.parametrize("option", MODELS)
+def test_every_model_is_named_after_its_file(option: str) -> None:
+    name = option.removeprefix("model/")
+    assert _model(option).name == FAMILY_DEFAULTS.get(name, name)
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("dataset/")])
+def test_every_dataset_is_named_after_its_file(option: str) -> None:
+    assert build(_composed("analyze", option), "dataset").name == option.removeprefix("dataset/")
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("option", MODELS)
+def test_every_model_brings_the_objective_that_it_was_trained_with(option: str, entry: str) -> None:
+    config = _composed(entry, option)
+    assert build(config, "objective").name == build(config, "model").objective
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_an_objective_that_is_asked_for_wins_over_the_models(entry: str) -> None:
+    config = compose(entry, overrides=["model=tiny_autoregressive", "objective=masked"])
+    assert build(config, "objective").name == "masked"
+
+
+def test_the_default_of_a_family_is_one_of_its_sizes() -> None:
+    for default, size in FAMILY_DEFAULTS.items():
+        assert _model(f"model/{default}") == _model(f"model/{size}")
+
+
+def test_an_experiment_sets_the_keys_of_other_groups() -> None:
+    assert compose("train").trainer.precision == "32-true"
+    assert compose("train", overrides=["experiment=pretrain_tiny"]).trainer.precision == "bf16-mixed"
+
+
+@pytest.mark.parametrize(("name", "parameters"), PARAMETERS.items())
+def test_esm2_has_the_published_number_of_parameters(name: str, parameters: int) -> None:
+    model = _model(f"model/{name}")
+    with torch.device("meta"):
+        module = model.architecture(model.architecture_config())
+    assert sum(parameter.numel() for parameter in module.parameters()) == parameters
+
+
+def test_every_size_of_esm2_is_counted() -> None:
+    sizes = {option.removeprefix("model/") for option in MODELS if option.startswith("model/esm2")}
+    assert sizes == set(PARAMETERS) | set(FAMILY_DEFAULTS)

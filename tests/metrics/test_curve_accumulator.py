@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from plmdepth.metrics.curve_accumulator import CurveAccumulator, CurveEstimate, bootstrap_weights
+from plmdepth.proteins.protein import Protein
+
+N, SHAPE = 60, (2, 3)
+
+
+def data() -> tuple[Tensor, list[Protein]]:
+    values = torch.randn(N, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 3
+    values[::4, 0, 1] = torch.nan
+    return values, [Protein(f"p{i}", "MKT" + "A" * i) for i in range(N)]
+
+
+def estimate(order: list[int], size: int) -> CurveEstimate:
+    values, proteins = data()
+    accumulator = CurveAccumulator(*SHAPE, seed=0)
+    for start in range(0, N, size):
+        rows = order[start : start + size]
+        accumulator.update(values[rows], bootstrap_weights([proteins[i] for i in rows], 0, accumulator.n_replicates))
+    return accumulator.compute()
+
+
+def test_the_mean_counts_only_what_is_defined() -> None:
+    values, _ = data()
+    result = estimate(list(range(N)), 60)
+    np.testing.assert_allclose(result.mean, np.nanmean(values, axis=0), rtol=1e-12)
+    assert result.n[0, 1] == 45
+    assert result.n[1, 1] == 60
+
+
+def test_order_and_batching_change_nothing() -> None:
+    shuffled = np.random.default_rng(1).permutation(N).tolist()
+    for mine, theirs in zip(estimate(list(range(N)), 60), estimate(shuffled, 7), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_the_interval_agrees_with_an_ordinary_bootstrap() -> None:
+    values = data()[0].numpy()[:, 1, 0]
+    generator = np.random.default_rng(0)
+    means = [generator.choice(values, N).mean() for _ in range(4000)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    result = estimate(list(range(N)), 60)
+    width = high - low
+    assert result.low[1, 0].item() == pytest.approx(low, abs=0.12 * width)
+    assert result.high[1, 0].item() == pytest.approx(high, abs=0.12 * width)
+
+
+def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
+    proteins = [Protein(f"p{i}", "A" * (i + 1)) for i in range(40)]
+    covered = 0
+    for trial in range(200):
+        values = torch.randn(40, 1, 1, generator=torch.Generator().manual_seed(trial), dtype=torch.float64)
+        accumulator = CurveAccumulator(1, 1, seed=trial, n_replicates=300)
+        accumulator.update(values, bootstrap_weights(proteins, trial, 300))
+        result = accumulator.compute()
+        covered += int(result.low <= 0 <= result.high)
+    assert 176 <= covered <= 198  # 95 % of 200 is 190; small samples cover a little less
+
+
+def test_two_processes_add_up_to_one() -> None:
+    values, proteins = data()
+    parts = []
+    for rows in (range(20), range(20, N)):
+        part = CurveAccumulator(*SHAPE, seed=0)
+        part.update(values[list(rows)], bootstrap_weights([proteins[i] for i in rows], 0, part.n_replicates))
+        parts.append(part)
+    merged = CurveAccumulator(*SHAPE, seed=0)
+    for name in ("total", "count", "replicate_total", "replicate_count"):
+        setattr(merged, name, getattr(parts[0], name) + getattr(parts[1], name))
+    merged._update_count = 2
+    torch.testing.assert_close(merged.compute().low, estimate(list(range(N)), 60).low, rtol=1e-12, atol=1e-12)
+
+
+def test_one_sequence_has_no_interval() -> None:
+    accumulator = CurveAccumulator(1, 1, seed=0)
+    accumulator.update(torch.ones(1, 1, 1), bootstrap_weights([Protein("a", "MK")], 0, accumulator.n_replicates))
+    result = accumulator.compute()
+    assert result.mean.item() == 1
+    assert result.low.isnan().all()
+    assert result.high.isnan().all()
+
+
+def test_weights_belong_to_seed_and_sequence() -> None:
+    first, second = Protein("a", "MKT"), Protein("b", "MKV")
+    both = bootstrap_weights([first, second], 0, 500)
+    assert torch.equal(both[:, 1:], bootstrap_weights([second], 0, 500))
+    assert not torch.equal(both[:, :1], bootstrap_weights([first], 1, 500))
+    assert both.mean().item() == pytest.approx(1.0, abs=0.1)
+
+
+def test_memory_does_not_grow_with_the_number_of_sequences() -> None:
+    accumulator = CurveAccumulator(*SHAPE, seed=0)
+    before = sum(getattr(accumulator, name).numel() for name in accumulator._defaults)
+    values, proteins = data()
+    for _ in range(50):
+        accumulator.update(values, bootstrap_weights(proteins, 0, accumulator.n_replicates))
+    assert sum(getattr(accumulator, name).numel() for name in accumulator._defaults) == before

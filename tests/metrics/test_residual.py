@@ -1,0 +1,116 @@
+"""Residual quantities against a naive reference in double precision, and planted depth."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from plmdepth.controls.dead_layers import DeadLayers
+from plmdepth.language_models.layer_stack import LayerStack
+from plmdepth.metrics.residual import QUANTITIES, Residual, angle_between
+from plmdepth.objectives.masked import Masked
+from plmdepth.objectives.objective import Example
+from tests.language_models.test_layer_stack import watched
+from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+
+FAMILIES = sorted(MODELS)
+KEYS = [(quantity.name, quantity.component) for quantity in QUANTITIES]
+
+
+def naive_residual(stack: LayerStack, example: Example) -> Tensor:
+    seen = watched(stack)
+    result = torch.full((len(example.targets), len(KEYS), stack.n_layers + 1), math.nan, dtype=torch.float64)
+    for sequence in range(len(example.targets)):
+        rows = example.tokens.residues[sequence].nonzero()[:, 0].tolist()
+        for layer in range(stack.n_layers + 1):
+            points = [naive_residue(seen, sequence, row, layer) for row in rows]
+            for index, key in enumerate(KEYS):
+                known = [point[key] for point in points if key in point]
+                if known:
+                    result[sequence, index, layer] = sum(known) / len(known)
+    return result
+
+
+def naive_residue(seen: object, sequence: int, row: int, layer: int) -> dict[tuple[str, str], float]:
+    state = seen.states[layer][sequence, row].double()
+    point = {("norm", "residual"): state.norm().item()}
+    if layer == 0:
+        return point
+    view, before = seen.views[layer - 1], seen.states[layer - 1][sequence, row].double()
+    attention, mlp = (x[sequence, row].double() for x in (view.attention, view.mlp))
+    mlp_input = before if view.wiring == "parallel" else before + attention
+    for component, added, stream in (
+        ("layer", state - before, before),
+        ("attention", attention, before),
+        ("mlp", mlp, mlp_input),
+    ):
+        point["contribution_norm", component] = added.norm().item()
+        if stream.norm() > 0:
+            point["relative_contribution", component] = (added.norm() / stream.norm()).item()
+            point["cosine", component] = torch.nn.functional.cosine_similarity(added, stream, dim=0).item()
+    if before.norm() > 0:
+        cosine = torch.nn.functional.cosine_similarity(state, before, dim=0).clamp(-1, 1)
+        point["state_cosine", "residual"] = cosine.item()
+        point["angular_distance", "residual"] = (cosine.arccos() / math.pi).item()
+    return point
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_quantities_equal_the_naive_reference(family: str) -> None:
+    stack = stack_of(family)
+    example = example_for(stack)
+    values = Residual().measure(stack, example)
+    torch.testing.assert_close(values, naive_residual(stack, example), rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dead_layers_contribute_exactly_nothing(family: str) -> None:
+    stack = DeadLayers(layers=[4, 5, 6]).stack(stack_of(family))
+    values = Residual().measure(stack, example_for(stack))[:, :, 4:]
+    for index, (name, _) in enumerate(KEYS):
+        if name in {"contribution_norm", "relative_contribution", "angular_distance"}:
+            assert (values[:, index] == 0).all(), name
+        if name == "cosine":
+            assert values[:, index].isnan().all()
+        if name == "state_cosine":
+            assert (values[:, index] == 1).all()
+
+
+def test_hidden_residues_have_no_ratio_at_layer_1_because_their_embedding_is_zero() -> None:
+    stack = stack_of("esm2")
+    hidden = Masked(1.0).present(PROTEINS[:2], stack.spelling, 0)
+    values = Residual().measure(stack, hidden)
+    relative = values[:, KEYS.index(("relative_contribution", "layer"))]
+    assert relative[:, 1].isnan().all()
+    assert not relative[:, 2].isnan().any()
+    assert (values[:, KEYS.index(("norm", "residual")), 0] == 0).all()
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-6, 1e-3, 0.5, 1.5, 3.0, math.pi])
+@pytest.mark.parametrize("length", [0.3, 1.0, 7.0])
+def test_the_angle_of_a_triangle(angle: float, length: float) -> None:
+    first = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    second = length * torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64)
+    measured = angle_between(first.norm(), second.norm(), (first - second).norm())
+    assert measured.item() == pytest.approx(angle, abs=1e-7)
+
+
+def test_equal_vectors_have_an_angle_of_exactly_zero_in_single_precision() -> None:
+    norm = torch.rand(1000, generator=torch.Generator().manual_seed(0)) + 0.1
+    assert (angle_between(norm, norm, torch.zeros(1000)) == 0).all()
+
+
+def test_special_tokens_and_padding_never_enter() -> None:
+    stack = stack_of("esm2")
+    example = example_for(stack)
+    before = Residual().measure(stack, example)
+    original = stack.anatomy.layers[2].forward
+
+    def disturbed(state: Tensor, *args: object, **kwargs: object) -> Tensor:
+        output = original(state, *args, **kwargs)
+        return torch.where(example.tokens.residues[..., None], output, output * 100)
+
+    stack.anatomy.layers[2].forward = disturbed
+    after = Residual().measure(stack, example)
+    torch.testing.assert_close(after[:, :, :4], before[:, :, :4], equal_nan=True)

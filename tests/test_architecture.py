@@ -1,0 +1,65 @@
+"""The house keeps its shape: arrows go one way, modules and functions stay small."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "plmdepth"
+MODULES = sorted(SOURCE.rglob("*.py"))
+MAY_IMPORT = {
+    "errors": set(),
+    "randomness": set(),
+    "proteins": {"errors", "randomness"},
+    "language_models": {"errors", "proteins"},
+    "objectives": {"errors", "randomness", "proteins", "language_models"},
+    "results": {"errors", "proteins"},
+    "controls": {"errors", "randomness", "proteins", "language_models"},
+    "metrics": {"errors", "randomness", "proteins", "language_models", "objectives"},
+    "report": {"results"},
+    "analysis": {
+        *("errors", "proteins", "language_models", "objectives", "controls"),
+        *("metrics", "results", "report"),
+    },
+    "pretraining": {"errors", "proteins", "language_models", "objectives", "results", "analysis"},
+    "commands": {"errors", "proteins", "analysis", "pretraining", "results", "report"},
+}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported_parts(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.split(".")[1] for name in names if name.startswith("plmdepth.")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_one_way(path: Path) -> None:
+    part = part_of(path)
+    if part != "__init__":
+        assert imported_parts(path) - {part} <= MAY_IMPORT[part]
+
+
+def test_every_part_of_the_house_is_listed() -> None:
+    assert {part_of(path) for path in MODULES} - {"__init__"} == MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_modules_and_functions_are_small(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) < 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            if body:
+                assert (body[-1].end_lineno or 0) - body[0].lineno < 35, node.name
+
+
+def test_nothing_is_unpickled_and_no_remote_code_runs() -> None:
+    for path in MODULES:
+        text = path.read_text()
+        for forbidden in ("trust_remote_code", "pickle", "weights_only=False", "torch.load"):
+            assert forbidden not in text, path
