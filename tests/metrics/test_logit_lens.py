@@ -61,14 +61,14 @@ def distribution(stack: LayerStack, state: Tensor, kept: list[int]) -> list[floa
 def test_the_lens_equals_the_naive_reference(family: str, vocabulary: str) -> None:
     stack = stack_of(family)
     example = example_for(stack)
-    values = LogitLens(vocabulary).measure(stack, example)
+    values = LogitLens(vocabulary).measure(stack, example).curves
     torch.testing.assert_close(values, naive_lens(stack, example, vocabulary), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_lens_at_the_last_layer_is_the_model(family: str) -> None:
     stack = stack_of(family)
-    last = LogitLens().measure(stack, example_for(stack))[:, :, -1]
+    last = LogitLens().measure(stack, example_for(stack)).curves[:, :, -1]
     assert last[:, NAMES.index("kl_to_final")].tolist() == [0, 0, 0]
     assert last[:, NAMES.index("top1_overlap")].tolist() == [1, 1, 1]
     assert last[:, NAMES.index("top5_overlap")].tolist() == [1, 1, 1]
@@ -76,7 +76,7 @@ def test_the_lens_at_the_last_layer_is_the_model(family: str) -> None:
 
 def test_with_a_dead_upper_half_the_kl_is_exactly_zero_from_its_start() -> None:
     stack = DeadLayers(layers=[4, 5, 6]).stack(stack_of("esm2"))
-    kl = LogitLens().measure(stack, example_for(stack))[:, NAMES.index("kl_to_final")]
+    kl = LogitLens().measure(stack, example_for(stack)).curves[:, NAMES.index("kl_to_final")]
     assert (kl[:, 3:] == 0).all()
     assert (kl[:, :3] > 1e-3).all()
     assert LogitLens().scalars(curves_of(kl.mean(0)))["ed_kl"].item() <= 3
@@ -112,16 +112,16 @@ def test_divergences_are_never_negative() -> None:
 def test_the_amino_acid_vocabulary_ignores_all_other_tokens() -> None:
     stack = stack_of("esm2")
     example = example_for(stack)
-    before = LogitLens().measure(stack, example)
+    before = LogitLens().measure(stack, example).curves
     with torch.no_grad():
         stack.module.lm_head.bias[stack.spelling.letters["X"]] += 50.0
-    torch.testing.assert_close(LogitLens().measure(stack, example), before)
-    assert (LogitLens("full").measure(stack, example)[:, NAMES.index("accuracy")] == 0).all()
+    torch.testing.assert_close(LogitLens().measure(stack, example).curves, before)
+    assert (LogitLens("full").measure(stack, example).curves[:, NAMES.index("accuracy")] == 0).all()
 
 
 def test_a_sequence_without_targets_has_no_value() -> None:
     stack = stack_of("esm2")
     proteins = (Protein("unknown", "XXXX"), Protein("known", "MKTV"))
-    values = LogitLens().measure(stack, Masked().present(proteins, stack.spelling, 0))
+    values = LogitLens().measure(stack, Masked().present(proteins, stack.spelling, 0)).curves
     assert values[0].isnan().all()
     assert not values[1].isnan().any()

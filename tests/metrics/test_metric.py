@@ -12,8 +12,8 @@ def test_a_suite_measures_what_its_metrics_measure_alone(family: str) -> None:
     stack = stack_of(family)
     example = example_for(stack)
     lens, residual = LogitLens(), Residual()
-    together = Suite({"logit_lens": lens, "residual": residual}).measure(stack, example)
-    alone = torch.cat([lens.measure(stack, example), residual.measure(stack, example)], dim=1)
+    together = Suite({"logit_lens": lens, "residual": residual}).measure(stack, example).curves
+    alone = torch.cat([lens.measure(stack, example).curves, residual.measure(stack, example).curves], dim=1)
     assert torch.equal(together.nan_to_num(nan=-7.0), alone.nan_to_num(nan=-7.0))
 
 
@@ -27,7 +27,7 @@ def test_a_suite_needs_one_forward_pass() -> None:
 @pytest.mark.parametrize("metric", [LogitLens(), Residual()])
 def test_every_value_lies_within_the_bounds_of_its_quantity(metric: LogitLens | Residual) -> None:
     stack = stack_of("esm2")
-    values = metric.measure(stack, example_for(stack))
+    values = metric.measure(stack, example_for(stack)).curves
     for index, quantity in enumerate(metric.quantities):
         known = values[:, index, quantity.first_layer :]
         low, high = quantity.bounds

@@ -60,14 +60,14 @@ def naive_residue(seen: object, sequence: int, row: int, layer: int) -> dict[tup
 def test_all_quantities_equal_the_naive_reference(family: str) -> None:
     stack = stack_of(family)
     example = example_for(stack)
-    values = Residual().measure(stack, example)
+    values = Residual().measure(stack, example).curves
     torch.testing.assert_close(values, naive_residual(stack, example), rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dead_layers_contribute_exactly_nothing(family: str) -> None:
     stack = DeadLayers(layers=[4, 5, 6]).stack(stack_of(family))
-    values = Residual().measure(stack, example_for(stack))[:, :, 4:]
+    values = Residual().measure(stack, example_for(stack)).curves[:, :, 4:]
     for index, (name, _) in enumerate(KEYS):
         if name in {"contribution_norm", "relative_contribution", "angular_distance"}:
             assert (values[:, index] == 0).all(), name
@@ -80,7 +80,7 @@ def test_dead_layers_contribute_exactly_nothing(family: str) -> None:
 def test_hidden_residues_have_no_ratio_at_layer_1_because_their_embedding_is_zero() -> None:
     stack = stack_of("esm2")
     hidden = Masked(1.0).present(PROTEINS[:2], stack.spelling, 0)
-    values = Residual().measure(stack, hidden)
+    values = Residual().measure(stack, hidden).curves
     relative = values[:, KEYS.index(("relative_contribution", "layer"))]
     assert relative[:, 1].isnan().all()
     assert not relative[:, 2].isnan().any()
@@ -104,7 +104,7 @@ def test_equal_vectors_have_an_angle_of_exactly_zero_in_single_precision() -> No
 def test_special_tokens_and_padding_never_enter() -> None:
     stack = stack_of("esm2")
     example = example_for(stack)
-    before = Residual().measure(stack, example)
+    before = Residual().measure(stack, example).curves
     original = stack.anatomy.layers[2].forward
 
     def disturbed(state: Tensor, *args: object, **kwargs: object) -> Tensor:
@@ -112,5 +112,5 @@ def test_special_tokens_and_padding_never_enter() -> None:
         return torch.where(example.tokens.residues[..., None], output, output * 100)
 
     stack.anatomy.layers[2].forward = disturbed
-    after = Residual().measure(stack, example)
+    after = Residual().measure(stack, example).curves
     torch.testing.assert_close(after[:, :, :4], before[:, :, :4], equal_nan=True)

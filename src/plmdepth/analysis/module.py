@@ -9,7 +9,7 @@ from torch import Tensor
 
 from plmdepth.analysis.batches import Batch
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.metrics.curve_accumulator import CurveAccumulator, bootstrap_weights
+from plmdepth.metrics.accumulators import accumulator, bootstrap_weights
 from plmdepth.metrics.metric import Metric
 from plmdepth.results.sequence_table import SequenceTable
 
@@ -27,7 +27,8 @@ class AnalysisModule(LightningModule):
     def __init__(self, stack: LayerStack, metric: Metric, sequences: SequenceTable, seed: int) -> None:
         super().__init__()
         self.language_model = stack.module  # a submodule, so that the trainer moves it to its device
-        self.accumulator = CurveAccumulator(len(metric.quantities), stack.n_layers + 1, seed)
+        self.curves = accumulator(metric.reduction, (len(metric.quantities), stack.n_layers + 1))
+        self.matrices = accumulator(metric.reduction, (len(metric.matrices), stack.n_layers, stack.n_layers))
         self.residues = 0
         self._stack, self._metric, self._sequences, self._seed = stack, metric, sequences, seed
         self._loss_index = _index_of(metric, "logit_lens", "cross_entropy")
@@ -35,10 +36,12 @@ class AnalysisModule(LightningModule):
     def test_step(self, batch: Batch, index: int) -> None:  # noqa: ARG002 (Lightning's signature)
         """Measure one batch."""
         values = self._metric.measure(self._stack, batch.example)
-        weights = bootstrap_weights(batch.proteins, self._seed, self.accumulator.n_replicates)
-        self.accumulator.update(values, weights.to(values.device))
+        weights = bootstrap_weights(batch.proteins, self._seed).to(values.curves.device)
+        self.curves.update(values.curves, weights)
+        if values.matrices is not None:
+            self.matrices.update(values.matrices, weights)
         self.residues += sum(len(protein) for protein in batch.proteins)
-        self._sequences.add_measured(batch.proteins, batch.example.targets, self._final_losses(values))
+        self._sequences.add_measured(batch.proteins, batch.example.targets, self._final_losses(values.curves))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Move the tensors of a batch."""

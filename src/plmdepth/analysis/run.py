@@ -9,11 +9,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from pytorch_lightning import Trainer
+from safetensors.numpy import save_file
 from torch.utils.data import DataLoader
 
 from plmdepth.analysis.batches import BatchedProteins
 from plmdepth.analysis.module import AnalysisModule
-from plmdepth.analysis.tables import CurveLabels, curve_table, scalar_table
+from plmdepth.analysis.tables import CurveLabels, curve_table, matrix_table, scalar_table
 from plmdepth.controls.control import Control
 from plmdepth.errors import InputError
 from plmdepth.language_models.language_model import LanguageModel
@@ -95,10 +96,14 @@ def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
         started = time.perf_counter()
         stack = analysis.control.stack(load_stack(analysis.model, analysis.seed))
         module = _measure(analysis, stack, staging / "sequences.parquet")
-        estimate = module.accumulator.compute()
+        estimate = module.curves.compute()
         curves = curve_table(estimate, analysis.metric.quantities, _labels(analysis, stack))
         pq.write_table(curves, staging / "curves.parquet")
-        write_figures(curves.to_pandas(), staging / "figures")
+        matrices = {}
+        if analysis.metric.matrices:
+            matrices = matrix_table(module.matrices.compute(), analysis.metric.matrices)
+            save_file(matrices, staging / "matrices.safetensors")
+        write_figures(curves.to_pandas(), matrices, staging / "figures")
         result = {
             "schema": SCHEMA,
             "identity": {"id": folder.name, **analysis.identity().facts},

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from plmdepth.metrics.curve_accumulator import CONFIDENCE, CurveEstimate
+from plmdepth.metrics.accumulators import CONFIDENCE, Estimate
 from plmdepth.metrics.metric import Curves, Metric
 from plmdepth.metrics.quantity import Quantity
 from plmdepth.results.record import CURVE_COLUMNS
@@ -28,13 +29,13 @@ class CurveLabels:
     scope: str = ""
 
 
-def curve_table(estimate: CurveEstimate, quantities: Sequence[Quantity], labels: CurveLabels) -> pa.Table:
+def curve_table(estimate: Estimate, quantities: Sequence[Quantity], labels: CurveLabels) -> pa.Table:
     """Return the long table of curves, one row a point."""
     rows = [row for index, quantity in enumerate(quantities) for row in _rows(estimate, index, quantity, labels)]
     return pa.Table.from_pylist(rows, schema=CURVE_COLUMNS)
 
 
-def _rows(estimate: CurveEstimate, index: int, quantity: Quantity, labels: CurveLabels) -> list[dict[str, Any]]:
+def _rows(estimate: Estimate, index: int, quantity: Quantity, labels: CurveLabels) -> list[dict[str, Any]]:
     same = {
         **asdict(labels),
         "metric": quantity.metric,
@@ -47,7 +48,7 @@ def _rows(estimate: CurveEstimate, index: int, quantity: Quantity, labels: Curve
             **same,
             "layer": layer,
             "depth": layer / labels.n_layers,
-            "value": _finite(estimate.mean[index, layer]),
+            "value": _finite(estimate.value[index, layer]),
             "ci_low": _finite(estimate.low[index, layer]),
             "ci_high": _finite(estimate.high[index, layer]),
             "n": int(estimate.n[index, layer]),
@@ -56,9 +57,17 @@ def _rows(estimate: CurveEstimate, index: int, quantity: Quantity, labels: Curve
     ]
 
 
-def scalar_table(estimate: CurveEstimate, metric: Metric, n_layers: int) -> dict[str, dict[str, Any]]:
+def matrix_table(estimate: Estimate, matrices: Sequence[Quantity]) -> dict[str, np.ndarray]:
+    """Return ``<quantity>/<component>`` to ``[L, L]``: row = layer intervened on, column = layer measured."""
+    return {
+        f"{matrix.name}/{matrix.component}": estimate.value[index].cpu().numpy()
+        for index, matrix in enumerate(matrices)
+    }
+
+
+def scalar_table(estimate: Estimate, metric: Metric, n_layers: int) -> dict[str, dict[str, Any]]:
     """Return ``scalars`` and ``scalar_intervals`` of the record; layers are given as a share of L too."""
-    values = metric.scalars(_by_name(estimate.mean, metric.quantities))
+    values = metric.scalars(_by_name(estimate.value, metric.quantities))
     spread = metric.scalars(_by_name(estimate.replicates, metric.quantities))
     scalars: dict[str, Any] = {}
     intervals: dict[str, Any] = {}

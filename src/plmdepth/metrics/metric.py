@@ -7,7 +7,7 @@ those values over the data; nothing in a metric knows of files, plots or trackin
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,15 +20,39 @@ Curves = Mapping[tuple[str, str], Tensor]
 """(quantity name, component) to values ``[..., layer]`` over layers 0..L, NaN where a layer has none."""
 
 
+Reduction = Literal["mean", "max"]
+"""How values of sequences become one value of the data set."""
+
+
+class Values(NamedTuple):
+    """What a metric measured on a batch, in double precision, NaN where undefined.
+
+    Attributes:
+        curves: ``[sequence, quantity, layer]``, layers 0..L.
+        matrices: ``[sequence, matrix, layer intervened on, layer measured]``, both 1..L; None if it has no matrices.
+    """
+
+    curves: Tensor
+    matrices: Tensor | None = None
+
+
 class Metric(Protocol):
     """A measurement of a stack on batches."""
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
-        """What it measures, in the order of its values."""
+        """The curves it measures, in the order of its values."""
 
-    def measure(self, stack: LayerStack, example: Example) -> Tensor:
-        """Return values ``[sequence, quantity, layer]``, layers 0..L, NaN where undefined, double precision."""
+    @property
+    def matrices(self) -> tuple[Quantity, ...]:
+        """The matrices over pairs of layers that it measures, in the order of its values."""
+
+    @property
+    def reduction(self) -> Reduction:
+        """How sequences are reduced."""
+
+    def measure(self, stack: LayerStack, example: Example) -> Values:
+        """Return what the batch shows."""
 
     def scalars(self, curves: Curves) -> dict[str, Tensor]:
         """Return the numbers that follow from mean curves; each ``[...]`` as the leading axes of the curves."""
@@ -44,10 +68,13 @@ class BatchObserver(Observer, Protocol):
 class ObservingMetric(ABC):
     """A metric that watches a run without changing it, so several of them can share one forward pass."""
 
+    matrices: ClassVar[tuple[Quantity, ...]] = ()
+    reduction: ClassVar[Reduction] = "mean"
+
     @property
     @abstractmethod
     def quantities(self) -> tuple[Quantity, ...]:
-        """What it measures, in the order of its values."""
+        """The curves it measures, in the order of its values."""
 
     @abstractmethod
     def observer(self, stack: LayerStack, example: Example) -> BatchObserver:
@@ -57,7 +84,7 @@ class ObservingMetric(ABC):
         """Return the numbers that follow from mean curves."""
         return {}
 
-    def measure(self, stack: LayerStack, example: Example) -> Tensor:
+    def measure(self, stack: LayerStack, example: Example) -> Values:
         """Run the stack once and return what the observer saw."""
         return observe([self], stack, example)
 
@@ -70,6 +97,8 @@ class Suite:
         metrics: the metrics by name.
     """
 
+    matrices: ClassVar[tuple[Quantity, ...]] = ()
+    reduction: ClassVar[Reduction] = "mean"
     metrics: Mapping[str, ObservingMetric]
 
     @property
@@ -77,7 +106,7 @@ class Suite:
         """The quantities of all metrics, one after the other."""
         return tuple(quantity for metric in self.metrics.values() for quantity in metric.quantities)
 
-    def measure(self, stack: LayerStack, example: Example) -> Tensor:
+    def measure(self, stack: LayerStack, example: Example) -> Values:
         """Run the stack once for all metrics."""
         return observe(list(self.metrics.values()), stack, example)
 
@@ -87,8 +116,8 @@ class Suite:
 
 
 @torch.no_grad()
-def observe(metrics: Sequence[ObservingMetric], stack: LayerStack, example: Example) -> Tensor:
-    """Run the stack once under the eyes of all metrics; return ``[sequence, quantity, layer]``."""
+def observe(metrics: Sequence[ObservingMetric], stack: LayerStack, example: Example) -> Values:
+    """Run the stack once under the eyes of all metrics; return the curves of all."""
     observers = [metric.observer(stack, example) for metric in metrics]
     stack.run(example.tokens, observers)
-    return torch.cat([observer.values() for observer in observers], dim=1)
+    return Values(torch.cat([observer.values() for observer in observers], dim=1))

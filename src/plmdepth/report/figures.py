@@ -1,11 +1,12 @@
 """Figures of a record: one per quantity family, drawn from the curves table and from nothing else."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -67,11 +68,12 @@ FIGURES: dict[str, tuple[str, tuple[Panel, ...]]] = {
 }
 
 
-def write_figures(curves: pd.DataFrame, folder: Path) -> list[Path]:
+def write_figures(curves: pd.DataFrame, matrices: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
     """Draw every figure for which the table holds curves, as PNG and SVG.
 
     Args:
         curves: the curves of one cell.
+        matrices: its matrices over pairs of layers, by ``<quantity>/<component>``.
         folder: where the files go; made if need be.
 
     Returns:
@@ -83,7 +85,34 @@ def write_figures(curves: pd.DataFrame, folder: Path) -> list[Path]:
         rows = curves[curves["metric"] == metric]
         if len(rows):
             written += _save(draw(rows, f"{title}\n{_subtitle(rows)}", panels), folder / metric)
+    if matrices:
+        title = f"Which layers depend on which\n{_subtitle(curves)}"
+        written += _save(draw_matrices(matrices, title), folder / "matrices")
     return written
+
+
+def draw_matrices(matrices: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Draw matrices over pairs of layers as heat maps side by side; blank where undefined."""
+    with mpl.rc_context({**_STYLE, "axes.grid": False}):
+        figure = Figure(figsize=(3.6 * max(2, len(matrices)), 3.9), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(1, len(matrices), squeeze=False)[0]
+        for axis, (name, matrix) in zip(axes, matrices.items(), strict=True):
+            _draw_matrix(axis, name, matrix)
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _draw_matrix(axis: Axes, name: str, matrix: np.ndarray) -> None:
+    quantity, _, component = name.partition("/")
+    edges = (0.5, matrix.shape[1] + 0.5, matrix.shape[0] + 0.5, 0.5)
+    image = axis.imshow(matrix, cmap="cividis", vmin=0, extent=edges, interpolation="nearest")
+    axis.figure.colorbar(image, ax=axis, shrink=0.8, label=quantity.replace("_", " "))
+    axis.set_title(component, fontsize=9)
+    axis.set_xlabel("layer measured")
+    axis.set_ylabel("layer intervened on")
+    for ticks in (axis.xaxis, axis.yaxis):
+        ticks.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def draw(rows: pd.DataFrame, title: str, panels: Iterable[Panel]) -> Figure:

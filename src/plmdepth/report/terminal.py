@@ -12,7 +12,7 @@ from plmdepth.results.record import Record
 
 _COLUMNS = {
     # heading: (quantity, component)
-    "KL to\nend (nats)": ("kl_to_final", ""),
+    "KL\n(nats)": ("kl_to_final", ""),
     "loss\n(nats)": ("cross_entropy", ""),
     "share\nright": ("accuracy", ""),
     "top-5\nsame": ("top5_overlap", ""),
