@@ -15,7 +15,8 @@ MAY_IMPORT = {
     "objectives": {"errors", "randomness", "proteins", "language_models"},
     "results": {"errors", "proteins"},
     "controls": {"errors", "randomness", "proteins", "language_models"},
-    "metrics": {"errors", "randomness", "proteins", "language_models", "objectives"},
+    "interventions": {"errors", "language_models"},
+    "metrics": {"errors", "randomness", "proteins", "language_models", "objectives", "interventions"},
     "report": {"results"},
     "analysis": {
         *("errors", "proteins", "language_models", "objectives", "controls"),

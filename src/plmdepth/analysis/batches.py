@@ -1,6 +1,6 @@
 """Batches of proteins as an objective presents them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +44,9 @@ class BatchedProteins(Dataset[Batch]):
 
     def __len__(self) -> int:
         return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> Batch:
         proteins = tuple(self._proteins[i] for i in self._batches[index])

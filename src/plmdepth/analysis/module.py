@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from plmdepth.analysis.batches import Batch
+from plmdepth.analysis.batches import Batch, BatchedProteins
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.accumulators import accumulator, bootstrap_weights
 from plmdepth.metrics.metric import Metric
@@ -20,18 +20,27 @@ class AnalysisModule(LightningModule):
     Args:
         stack: the model.
         metric: the measurement.
+        batches: the data.
         sequences: where the measured sequences are listed.
         seed: the run's seed.
     """
 
-    def __init__(self, stack: LayerStack, metric: Metric, sequences: SequenceTable, seed: int) -> None:
+    def __init__(
+        self, stack: LayerStack, metric: Metric, batches: BatchedProteins, sequences: SequenceTable, seed: int
+    ) -> None:
         super().__init__()
         self.language_model = stack.module  # a submodule, so that the trainer moves it to its device
         self.curves = accumulator(metric.reduction, (len(metric.quantities), stack.n_layers + 1))
         self.matrices = accumulator(metric.reduction, (len(metric.matrices), stack.n_layers, stack.n_layers))
         self.residues = 0
-        self._stack, self._metric, self._sequences, self._seed = stack, metric, sequences, seed
+        self._stack, self._metric, self._batches = stack, metric, batches
+        self._sequences, self._seed = sequences, seed
         self._loss_index = _index_of(metric, "logit_lens", "cross_entropy")
+
+    def on_test_start(self) -> None:
+        """Let the metric see the data once where it must know something of all of them first."""
+        examples = (batch.example.to(self.device) for batch in self._batches)
+        self._metric = self._metric.prepared(self._stack, examples)
 
     def test_step(self, batch: Batch, index: int) -> None:  # noqa: ARG002 (Lightning's signature)
         """Measure one batch."""

@@ -99,15 +99,15 @@ def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
         estimate = module.curves.compute()
         curves = curve_table(estimate, analysis.metric.quantities, _labels(analysis, stack))
         pq.write_table(curves, staging / "curves.parquet")
-        matrices = {}
-        if analysis.metric.matrices:
-            matrices = matrix_table(module.matrices.compute(), analysis.metric.matrices)
+        pairs = module.matrices.compute() if analysis.metric.matrices else None
+        matrices = matrix_table(pairs, analysis.metric.matrices) if pairs else {}
+        if matrices:
             save_file(matrices, staging / "matrices.safetensors")
         write_figures(curves.to_pandas(), matrices, staging / "figures")
         result = {
             "schema": SCHEMA,
             "identity": {"id": folder.name, **analysis.identity().facts},
-            **scalar_table(estimate, analysis.metric, stack.n_layers),
+            **scalar_table(estimate, pairs, analysis.metric, stack.n_layers),
             "provenance": _provenance(analysis, module, time.perf_counter() - started),
         }
         write_json(staging / "result.json", result)
@@ -119,7 +119,7 @@ def _measure(analysis: Analysis, stack: LayerStack, sequences: Path) -> Analysis
     )
     with SequenceTable(sequences) as table:
         table.add_skipped(analysis.proteins.skipped)
-        module = AnalysisModule(stack, analysis.metric, table, analysis.seed)
+        module = AnalysisModule(stack, analysis.metric, batches, table, analysis.seed)
         analysis.trainer().test(module, DataLoader(batches, batch_size=None), verbose=False)
     return module
 

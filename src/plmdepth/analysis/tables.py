@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from plmdepth.metrics.accumulators import CONFIDENCE, Estimate
-from plmdepth.metrics.metric import Curves, Metric
+from plmdepth.metrics.metric import Metric
 from plmdepth.metrics.quantity import Quantity
 from plmdepth.results.record import CURVE_COLUMNS
 
@@ -65,10 +65,15 @@ def matrix_table(estimate: Estimate, matrices: Sequence[Quantity]) -> dict[str, 
     }
 
 
-def scalar_table(estimate: Estimate, metric: Metric, n_layers: int) -> dict[str, dict[str, Any]]:
+def scalar_table(
+    curves: Estimate, matrices: Estimate | None, metric: Metric, n_layers: int
+) -> dict[str, dict[str, Any]]:
     """Return ``scalars`` and ``scalar_intervals`` of the record; layers are given as a share of L too."""
-    values = metric.scalars(_by_name(estimate.value, metric.quantities))
-    spread = metric.scalars(_by_name(estimate.replicates, metric.quantities))
+    mean, draws = _by_name(curves.value, metric.quantities, 1), _by_name(curves.replicates, metric.quantities, 1)
+    if matrices is not None:
+        mean |= _by_name(matrices.value, metric.matrices, 2)
+        draws |= _by_name(matrices.replicates, metric.matrices, 2)
+    values, spread = metric.scalars(mean), metric.scalars(draws)
     scalars: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
     for name, value in values.items():
@@ -78,9 +83,10 @@ def scalar_table(estimate: Estimate, metric: Metric, n_layers: int) -> dict[str,
     return {"scalars": scalars, "scalar_intervals": intervals}
 
 
-def _by_name(tensor: Tensor, quantities: Sequence[Quantity]) -> Curves:
-    """Split ``[..., quantity, layer]`` into curves by (name, component)."""
-    return {(quantity.name, quantity.component): tensor[..., index, :] for index, quantity in enumerate(quantities)}
+def _by_name(tensor: Tensor, quantities: Sequence[Quantity], axes: int) -> dict[tuple[str, str], Tensor]:
+    """Split ``[..., quantity, layer]`` (or ``[..., quantity, layer, layer]``, two axes) by (name, component)."""
+    names = [(quantity.name, quantity.component) for quantity in quantities]
+    return dict(zip(names, tensor.unbind(-1 - axes), strict=True))
 
 
 def _interval(replicates: Tensor) -> Mapping[str, float | None] | None:

@@ -21,6 +21,7 @@ class Anatomy:
         norm: the final norm.
         head: from normalised states ``[..., feature]`` to logits ``[..., vocabulary]``.
         wiring: what the MLP reads.
+        causal: a token sees only those before it.
         residual_scale: sub-blocks are divided by this before they are added.
     """
 
@@ -30,4 +31,5 @@ class Anatomy:
     norm: Callable[[Tensor], Tensor]
     head: Callable[[Tensor], Tensor]
     wiring: Wiring
+    causal: bool
     residual_scale: float = 1.0

@@ -38,6 +38,16 @@ def last_turn_to_positive(curve: Tensor) -> Tensor:
     return curve.shape[-1] - 1 - _first(turns.flip(-1))
 
 
+def centre_of_mass(curve: Tensor) -> Tensor:
+    """Return the mean layer, weighted by the curve over layers 1..L (``ed_skip``); NaN does not count.
+
+    >>> centre_of_mass(torch.tensor([0.0, 1.0, 1.0, torch.nan])).item()
+    2.5
+    """
+    layers = torch.arange(1, curve.shape[-1] + 1, device=curve.device, dtype=torch.float64)
+    return (curve.double() * layers).nansum(-1) / curve.double().nansum(-1)
+
+
 def _first(reached: Tensor) -> Tensor:
     """Return the first index at which a condition holds, NaN where it never does."""
     index = reached.int().argmax(-1).double()

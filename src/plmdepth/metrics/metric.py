@@ -5,9 +5,9 @@ those values over the data; nothing in a metric knows of files, plots or trackin
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from plmdepth.metrics.quantity import Quantity
 from plmdepth.objectives.objective import Example
 
 Curves = Mapping[tuple[str, str], Tensor]
-"""(quantity name, component) to values ``[..., layer]`` over layers 0..L, NaN where a layer has none."""
+"""(name, component) to a curve ``[..., layer]`` over layers 0..L, or a matrix ``[..., layer, layer]`` over 1..L."""
 
 
 Reduction = Literal["mean", "max"]
@@ -51,6 +51,9 @@ class Metric(Protocol):
     def reduction(self) -> Reduction:
         """How sequences are reduced."""
 
+    def prepared(self, stack: LayerStack, examples: Iterable[Example]) -> "Metric":
+        """Return the metric with what it must know of the whole data set first, the mean states say."""
+
     def measure(self, stack: LayerStack, example: Example) -> Values:
         """Return what the batch shows."""
 
@@ -80,6 +83,10 @@ class ObservingMetric(ABC):
     def observer(self, stack: LayerStack, example: Example) -> BatchObserver:
         """Return what watches the run of one batch."""
 
+    def prepared(self, stack: LayerStack, examples: Iterable[Example]) -> Self:  # noqa: ARG002 (nothing to know)
+        """Return the metric itself."""
+        return self
+
     def scalars(self, curves: Curves) -> dict[str, Tensor]:  # noqa: ARG002 (most metrics have none)
         """Return the numbers that follow from mean curves."""
         return {}
@@ -105,6 +112,10 @@ class Suite:
     def quantities(self) -> tuple[Quantity, ...]:
         """The quantities of all metrics, one after the other."""
         return tuple(quantity for metric in self.metrics.values() for quantity in metric.quantities)
+
+    def prepared(self, stack: LayerStack, examples: Iterable[Example]) -> Self:  # noqa: ARG002 (nothing to know)
+        """Return the suite itself."""
+        return self
 
     def measure(self, stack: LayerStack, example: Example) -> Values:
         """Run the stack once for all metrics."""

@@ -31,6 +31,13 @@ class Example:
     targets: tuple[tuple[int, ...], ...]
     weights: Tensor
 
+    def sequence(self, row: int) -> "Example":
+        """Return one sequence alone, without its padding."""
+        kept = slice(row, row + 1), slice(0, int(self.tokens.attended[row].sum()))
+        tokens = Tokens(self.tokens.ids[kept], self.tokens.attended[kept], self.tokens.residues[kept])
+        rows = {name: getattr(self, name)[kept] for name in ("labels", "scored", "context")}
+        return Example(tokens=tokens, targets=self.targets[kept[0]], weights=self.weights[kept[0]], **rows)
+
     def to(self, device: torch.device | str) -> "Example":
         """Return the batch on another device."""
         move = {name: getattr(self, name).to(device) for name in ("labels", "scored", "context", "weights")}

@@ -68,6 +68,9 @@ FIGURES: dict[str, tuple[str, tuple[Panel, ...]]] = {
 }
 
 
+_MATRIX_AXES = {"block": ("layers dropped", "first layer dropped")}
+
+
 def write_figures(curves: pd.DataFrame, matrices: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
     """Draw every figure for which the table holds curves, as PNG and SVG.
 
@@ -81,14 +84,21 @@ def write_figures(curves: pd.DataFrame, matrices: Mapping[str, np.ndarray], fold
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for metric, (title, panels) in FIGURES.items():
-        rows = curves[curves["metric"] == metric]
-        if len(rows):
-            written += _save(draw(rows, f"{title}\n{_subtitle(rows)}", panels), folder / metric)
+    for metric, rows in curves.groupby("metric", sort=False):
+        title, panels = FIGURES.get(str(metric)) or _plain_figure(str(metric), rows)
+        written += _save(draw(rows, f"{title}\n{_subtitle(rows)}", panels), folder / str(metric))
     if matrices:
         title = f"Which layers depend on which\n{_subtitle(curves)}"
         written += _save(draw_matrices(matrices, title), folder / "matrices")
     return written
+
+
+def _plain_figure(metric: str, rows: pd.DataFrame) -> tuple[str, tuple[Panel, ...]]:
+    """Return a figure for a metric that has no layout of its own: a panel a quantity."""
+    units = rows.drop_duplicates("quantity").set_index("quantity")["unit"]
+    labels = {str(name): str(name).replace("_", " ") + (f" ({unit})" if unit else "") for name, unit in units.items()}
+    panels = tuple(Panel((name,), label, floor=None, reference=0.0) for name, label in labels.items())
+    return metric.replace("_", " ").capitalize(), panels
 
 
 def draw_matrices(matrices: Mapping[str, np.ndarray], title: str) -> Figure:
@@ -109,8 +119,9 @@ def _draw_matrix(axis: Axes, name: str, matrix: np.ndarray) -> None:
     image = axis.imshow(matrix, cmap="cividis", vmin=0, extent=edges, interpolation="nearest")
     axis.figure.colorbar(image, ax=axis, shrink=0.8, label=quantity.replace("_", " "))
     axis.set_title(component, fontsize=9)
-    axis.set_xlabel("layer measured")
-    axis.set_ylabel("layer intervened on")
+    across, down = _MATRIX_AXES.get(component, ("layer measured", "layer intervened on"))
+    axis.set_xlabel(across)
+    axis.set_ylabel(down)
     for ticks in (axis.xaxis, axis.yaxis):
         ticks.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
@@ -124,6 +135,8 @@ def draw(rows: pd.DataFrame, title: str, panels: Iterable[Panel]) -> Figure:
         axes = figure.subplots((len(panels) + 1) // 2, 2, squeeze=False).ravel()
         for axis, panel in zip(axes, panels, strict=False):
             _draw_panel(axis, rows, panel)
+        for axis in axes[len(panels) :]:
+            axis.set_axis_off()
         figure.suptitle(title, fontsize=10)
     return figure
 
@@ -131,7 +144,8 @@ def draw(rows: pd.DataFrame, title: str, panels: Iterable[Panel]) -> Figure:
 def _draw_panel(axis: Axes, rows: pd.DataFrame, panel: Panel) -> None:
     shown = rows[rows["quantity"].isin(panel.quantities)]
     lines = list(shown.groupby(["quantity", "component"], sort=False))
-    for index, ((quantity, component), line) in enumerate(lines):
+    for number, ((quantity, component), line) in enumerate(lines):
+        index = number % len(_COLOURS)
         name = _line_name(str(quantity), str(component), panel)
         axis.plot(
             line["layer"],

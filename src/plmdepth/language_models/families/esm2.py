@@ -34,10 +34,13 @@ class ESM2(LanguageModel):
     Attributes:
         token_dropout: ESM's treatment of mask tokens: their embeddings are zero and all others are rescaled by
             ``0.88 / (1 - fraction masked)``. Part of how the model was trained.
+        initializer_range: standard deviation of random weights. The published value suits widths of hundreds; a narrow
+            model starts with nearly uniform attention at it, and learns distant couplings slowly.
     """
 
     architecture: ClassVar[type[PreTrainedModel]] = EsmForMaskedLM
     token_dropout: bool = True
+    initializer_range: float = 0.02
 
     @property
     def spelling(self) -> Spelling:
@@ -61,6 +64,7 @@ class ESM2(LanguageModel):
             attention_probs_dropout_prob=0.0,
             emb_layer_norm_before=False,
             token_dropout=self.token_dropout,
+            initializer_range=self.initializer_range,
             tie_word_embeddings=True,
         )
 
@@ -74,4 +78,5 @@ class ESM2(LanguageModel):
             norm=encoder.emb_layer_norm_after,
             head=module.lm_head,
             wiring="sequential",
+            causal=False,
         )

@@ -72,4 +72,5 @@ class ProGen2(LanguageModel):
             norm=module.transformer.ln_f,
             head=module.lm_head,
             wiring="parallel",
+            causal=True,
         )
