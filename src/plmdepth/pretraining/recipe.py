@@ -24,7 +24,7 @@ class Recipe:
     """
 
     name: str = "pretraining"
-    steps: int = 10000
+    steps: int = 8000
     batch_size: int = 16
     learning_rate: float = 3e-3
     warmup_steps: int = 200

@@ -1,5 +1,6 @@
 """One pretraining cell: from a recipe to weights, a log, scores and a model card."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +22,7 @@ from plmdepth.objectives.objective import Objective
 from plmdepth.pretraining.card import model_card
 from plmdepth.pretraining.module import Pretrainer
 from plmdepth.pretraining.recipe import Recipe
-from plmdepth.pretraining.score import score
+from plmdepth.pretraining.score import Score, score
 from plmdepth.proteins.datasets.demo import DemoDataset
 from plmdepth.proteins.grammar.sampling import sample_proteins
 from plmdepth.results.atomic import write_json, write_text
@@ -118,6 +119,12 @@ def _fit(cell: Pretraining, pretrainer: Pretrainer, spelling: Spelling, staging:
     (staging / "weights").mkdir()
     (staging / "metrics.csv").rename(staging / "weights" / "log.csv")
     (staging / "hparams.yaml").unlink(missing_ok=True)
+
+
+def _scalars(scores: Mapping[str, Score]) -> dict[str, float | None]:
+    """Return the scores by ``part/name``; JSON has no NaN, so a score of no target is null."""
+    named = {f"{part}/{name}": value for part, each in scores.items() for name, value in asdict(each).items()}
+    return {name: None if math.isnan(value) else value for name, value in named.items()}
 
 
 def _overrides(cell: Pretraining) -> str:

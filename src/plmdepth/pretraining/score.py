@@ -1,5 +1,6 @@
 """Scoring a model against the grammar: composition, the family oracle, the coupling oracle."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,7 +43,7 @@ def score(stack: LayerStack, objective: Objective, proteins: Sequence[AnnotatedP
     )
     unigram = unigram_loss(list(proteins))
     return {
-        name: Score(losses[kept].mean().item(), unigram, family[kept].mean().item(), coupled[kept].mean().item())
+        name: Score(_mean(losses[kept]), unigram, _mean(family[kept]), _mean(coupled[kept]))
         for name, kept in (("all", np.full_like(shown, True)), ("coupled", shown))
     }
 
@@ -75,6 +76,10 @@ def _model_losses(
     losses = -log_probabilities.gather(-1, labels[:, None])[:, 0]
     counts = [len(positions) for positions in example.targets]
     return [list(positions) for positions in example.targets], [part.numpy() for part in losses.split(counts)]
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan
 
 
 def _visible(length: int, targets: list[int], causal: bool) -> np.ndarray:
