@@ -92,9 +92,7 @@ def run_pretraining(cell: Pretraining, folder: Path, config: str) -> None:
         result = {
             "schema": SCHEMA,
             "identity": {"id": folder.name, **cell.identity().facts},
-            "scalars": {
-                f"{part}/{name}": value for part, each in scores.items() for name, value in asdict(each).items()
-            },
+            "scalars": _scalars(scores),
             "provenance": {**environment(), "wall_seconds": round(time.perf_counter() - started, 3)},
         }
         write_json(staging / "result.json", result)
