@@ -29,13 +29,14 @@ format: .venv/installed-dev  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/installed  ## Measure what observation costs in time and memory, side by side
+bench: .venv/installed  ## Measure speed and memory, side by side in one run
 	$(BIN)/python benchmarks/observation.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/layer_skip.py
 
-pretrain-tiny: .venv/installed  ## Train the three bundled models again (about half an hour each on one core)
+pretrain-tiny: .venv/installed  ## Train the three bundled models again (about a quarter of an hour each)
 	$(BIN)/python train.py experiment=pretrain_tiny model=tiny_masked objective.mask_fraction=0.3
-	$(BIN)/python train.py experiment=pretrain_tiny model=tiny_autoregressive
+	$(BIN)/python train.py experiment=pretrain_tiny model=tiny_autoregressive training.steps=4000
 	$(BIN)/python train.py experiment=pretrain_tiny model=tiny_diffusion
 
 sync: .venv/installed  ## Send offline W&B runs

@@ -1,32 +1,22 @@
-"""What observation costs: ``metric=suite`` against one bare forward pass over the same batches.
+"""What observation costs: ``metric=suite`` against one bare forward pass over the same batches."""
 
-Both are timed in turn on the same model, batches and threads; the ratio is that of the medians.
-"""
-
-import json
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
+from timing import ROOT, interleaved, save
 
 from plmdepth.analysis.batches import BatchedProteins
 from plmdepth.commands.objects import build
 from plmdepth.language_models.weights import load_stack
-from plmdepth.results.atomic import write_json
 
-ROOT = Path(__file__).resolve().parents[1]
 CASES = ("model=tiny_masked", "model=tiny_autoregressive", "model=tiny_diffusion", "model=esm2_8m model.weights=random")
 GOAL = 1.6
-ROUNDS = 7
 
 
-def measure(case: str) -> dict[str, float | str]:
+def measure(case: str) -> dict[str, Any]:
     """Return the medians of a case in seconds over all batches, and their ratio."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("analyze", overrides=[*case.split(), "dataset.size=64"])
@@ -34,31 +24,19 @@ def measure(case: str) -> dict[str, float | str]:
     dataset, metric = build(config, "dataset"), build(config, "metric")
     proteins = dataset.proteins(1022, seed=0).proteins
     batches = BatchedProteins(proteins, build(config, "objective"), stack.spelling, dataset.tokens_per_batch, seed=0)
-    examples = [batches[index].example for index in range(len(batches))]
+    examples = [batch.example for batch in batches]
 
+    @torch.no_grad()
     def bare() -> None:
-        with torch.no_grad():
-            for example in examples:
-                stack.module(input_ids=example.tokens.ids, attention_mask=example.tokens.attended.long())
+        for example in examples:
+            stack.module(input_ids=example.tokens.ids, attention_mask=example.tokens.attended.long())
 
     def suite() -> None:
         for example in examples:
             metric.measure(stack, example)
 
-    medians = interleaved(bare, suite)
-    return {"case": case, "bare": medians[0], "suite": medians[1], "ratio": medians[1] / medians[0]}
-
-
-def interleaved(*works: Callable[[], None]) -> list[float]:
-    """Return the median seconds of every work, timed in turn after one round of warming up."""
-    times: list[list[float]] = [[] for _ in works]
-    for number in range(ROUNDS + 1):
-        for work, seconds in zip(works, times, strict=True):
-            start = time.perf_counter()
-            work()
-            if number:
-                seconds.append(time.perf_counter() - start)
-    return [statistics.median(seconds) for seconds in times]
+    medians = interleaved({"bare": bare, "suite": suite})
+    return {"case": case, **medians, "ratio": medians["suite"] / medians["bare"]}
 
 
 def main() -> None:
@@ -68,13 +46,9 @@ def main() -> None:
     for heading in ("case", "bare (s)", "suite (s)", "ratio"):
         table.add_column(heading)
     for result in results:
-        table.add_row(str(result["case"]), *(f"{result[name]:.3f}" for name in ("bare", "suite", "ratio")))
+        table.add_row(result["case"], *(f"{result[name]:.3f}" for name in ("bare", "suite", "ratio")))
     Console().print(table)
-    machine = {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
-    target = ROOT / "outputs" / "bench"
-    target.mkdir(parents=True, exist_ok=True)
-    write_json(target / "observation.json", {"machine": machine, "torch": torch.__version__, "results": results})
-    print(json.dumps(machine), f"-> {(target / 'observation.json').relative_to(ROOT)}")
+    print(f"-> {save('observation', results).relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -123,10 +123,10 @@ def test_the_batch_size_changes_no_number(family: str, tmp_path: Path) -> None:
 
 def test_the_batch_size_is_no_part_of_the_identity_but_the_data_are() -> None:
     cell = analysis(tokens_per_batch=1)
-    assert cell.identity().id == analysis(tokens_per_batch=999).identity().id
+    assert cell.identity.id == analysis(tokens_per_batch=999).identity.id
     fewer = replace(cell.proteins, proteins=cell.proteins.proteins[:5])
     others = [replace(cell, seed=1), replace(cell, proteins=fewer), replace(cell, model=MODELS["progen2"])]
-    assert len({cell.identity().id, *(other.identity().id for other in others)}) == 4
+    assert len({cell.identity.id, *(other.identity.id for other in others)}) == 4
 
 
 def test_planted_depth_is_read_from_the_record(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def hydra(conf: Path) -> Iterator[None]:
 def _folder(*overrides: str) -> Path:
     config = compose("analyze", overrides=[*SMALL, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(config)
-    return configured_analysis(config).identity().folder(Path())
+    return configured_analysis(config).identity.folder(Path())
 
 
 NUMBERS_CHANGE = [

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class Analysis:
     seed: int
     options: Mapping[str, Any]
 
+    @cached_property
     def identity(self) -> Identity:
         """Return what determines the numbers of this cell."""
         facts = {
@@ -106,7 +108,7 @@ def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
         write_figures(curves.to_pandas(), matrices, staging / "figures")
         result = {
             "schema": SCHEMA,
-            "identity": {"id": folder.name, **analysis.identity().facts},
+            "identity": {"id": folder.name, **analysis.identity.facts},
             **scalar_table(estimate, pairs, analysis.metric, stack.n_layers),
             "provenance": _provenance(analysis, module, time.perf_counter() - started),
         }

@@ -22,7 +22,7 @@ def analyze(config: DictConfig, console: Console) -> str:
     """Run the cell unless its record is there, then show it."""
     analysis = configured_analysis(config)
     tracking: Tracking = build(config, "tracking")
-    identity = analysis.identity()
+    identity = analysis.identity
     folder = identity.folder(Path(config.outputs))
     if is_finished(folder) and not config.force:
         print_record(read_record(folder), console)

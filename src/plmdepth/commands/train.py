@@ -19,7 +19,7 @@ from plmdepth.results.record import is_finished
 def train(config: DictConfig, console: Console) -> str:
     """Run the cell unless its record is there, then show the model card."""
     cell = configured_pretraining(config)
-    identity = cell.identity()
+    identity = cell.identity
     folder = identity.folder(Path(config.outputs))
     if is_finished(folder) and not config.force:
         console.print(f"{identity} was done before and is not run again; force=true repeats it", style="yellow")

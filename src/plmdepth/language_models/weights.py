@@ -100,6 +100,7 @@ def _pretrained(model: LanguageModel, folder: Path) -> PreTrainedModel:
     _weight_files(folder)
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what it would warn of is an error here
+    transformers_logging.disable_progress_bar()
     try:
         loaded: Any = model.architecture.from_pretrained(
             folder,

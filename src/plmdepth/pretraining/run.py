@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class Pretraining:
     seed: int
     options: Mapping[str, Any]
 
+    @cached_property
     def identity(self) -> Identity:
         """Return what determines the weights of this cell."""
         model = {name: getattr(self.model, name) for name in ("name", "n_layers", "width", "n_heads", "dtype")}
@@ -91,7 +93,7 @@ def run_pretraining(cell: Pretraining, folder: Path, config: str) -> None:
         write_text(staging / "weights" / "README.md", card)
         result = {
             "schema": SCHEMA,
-            "identity": {"id": folder.name, **cell.identity().facts},
+            "identity": {"id": folder.name, **cell.identity.facts},
             "scalars": _scalars(scores),
             "provenance": {**environment(), "wall_seconds": round(time.perf_counter() - started, 3)},
         }

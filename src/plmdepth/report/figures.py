@@ -53,7 +53,7 @@ FIGURES: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel(("kl_to_final",), "KL to the final prediction (nats)"),
             Panel(("top1_overlap", "top5_overlap"), "overlap with the final prediction"),
             Panel(("cross_entropy", "entropy"), "nats per residue"),
-            Panel(("accuracy",), "accuracy on hidden residues"),
+            Panel(("accuracy",), "share of residues predicted right"),
         ),
     ),
     "residual": (
@@ -179,8 +179,8 @@ def _line_name(quantity: str, component: str, panel: Panel) -> str:
 def _subtitle(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     return (
-        f"{first['model']} ({first['n_layers']} layers, {first['parameters'] / 1e6:.3g} M parameters), "
-        f"{first['dataset']}, {rows['n'].max()} proteins; bands: 95 % bootstrap intervals"
+        f"{first['model']} ({first['n_layers']} layers, {first['parameters'] / 1e6:.3g} M), "
+        f"{rows['n'].max()} proteins of {first['dataset']}; bands: 95 % intervals"
     )
 
 
