@@ -24,7 +24,7 @@ from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import CANONICAL, Protein
 
 SHAPES = {"12 layers x 480": (12, 480, 20), "30 layers x 640": (30, 640, 20)}
-N_SEQUENCES, LENGTH = 2, 128
+N_SEQUENCES, LENGTH = 1, 128
 
 
 def stack_of(n_layers: int, width: int, n_heads: int) -> LayerStack:
@@ -111,12 +111,13 @@ def published_with_nnsight(stack: LayerStack, examples: list[Example]) -> None:
 
 def _traced(model: Any, layers: Any, inputs: Any, residues: Tensor, skipped: int | None) -> tuple[list[Tensor], Tensor]:
     with model.trace(**inputs):
-        states = [layers[0].input.save()]
+        states = list().save()  # noqa: C408 (nnsight saves objects, not literals)
+        states.append(layers[0].input)
         for number in range(len(layers)):
             entering = layers[number].input
             if number == skipped:
                 layers[number].output = torch.where(residues[:, None], entering, layers[number].output)
-            states.append(layers[number].output.save())
+            states.append(layers[number].output)
         logits = model.output.logits.save()
     return states, logits
 

@@ -26,7 +26,9 @@ def analyze(config: DictConfig, console: Console) -> str:
     folder = identity.folder(Path(config.outputs))
     if is_finished(folder) and not config.force:
         print_record(read_record(folder), console)
-        console.print(f"  {identity} was done before and is not run again; force=true repeats it", style="yellow")
+        console.print(
+            f"  {identity} was done before and is not run again; force=true repeats it", style="yellow", soft_wrap=True
+        )
         return str(identity)
     resolved = OmegaConf.to_yaml(config, resolve=True)
     with tracking.run(identity) as sink:

@@ -22,7 +22,9 @@ def train(config: DictConfig, console: Console) -> str:
     identity = cell.identity
     folder = identity.folder(Path(config.outputs))
     if is_finished(folder) and not config.force:
-        console.print(f"{identity} was done before and is not run again; force=true repeats it", style="yellow")
+        console.print(
+            f"{identity} was done before and is not run again; force=true repeats it", style="yellow", soft_wrap=True
+        )
     else:
         run_pretraining(cell, folder, OmegaConf.to_yaml(config, resolve=True))
     console.print((folder / "weights" / "README.md").read_text(encoding="utf-8"), highlight=False, markup=False)

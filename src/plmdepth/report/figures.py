@@ -88,7 +88,7 @@ def write_figures(curves: pd.DataFrame, matrices: Mapping[str, np.ndarray], fold
         title, panels = FIGURES.get(str(metric)) or _plain_figure(str(metric), rows)
         written += _save(draw(rows, f"{title}\n{_subtitle(rows)}", panels), folder / str(metric))
     if matrices:
-        title = f"Which layers depend on which\n{_subtitle(curves)}"
+        title = f"Which layers depend on which\n{_subtitle(curves).partition(';')[0]}"
         written += _save(draw_matrices(matrices, title), folder / "matrices")
     return written
 
@@ -104,10 +104,13 @@ def _plain_figure(metric: str, rows: pd.DataFrame) -> tuple[str, tuple[Panel, ..
 def draw_matrices(matrices: Mapping[str, np.ndarray], title: str) -> Figure:
     """Draw matrices over pairs of layers as heat maps side by side; blank where undefined."""
     with mpl.rc_context({**_STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(3.6 * max(2, len(matrices)), 3.9), layout="constrained")
+        n_rows, n_columns = -(-len(matrices) // 3), min(3, len(matrices))
+        figure = Figure(figsize=(3.3 * max(2, n_columns), 2.9 * n_rows + 0.6), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.subplots(1, len(matrices), squeeze=False)[0]
-        for axis, (name, matrix) in zip(axes, matrices.items(), strict=True):
+        axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+        for axis in axes[len(matrices) :]:
+            axis.set_axis_off()
+        for axis, (name, matrix) in zip(axes, matrices.items(), strict=False):
             _draw_matrix(axis, name, matrix)
         figure.suptitle(title, fontsize=10)
     return figure
@@ -116,7 +119,8 @@ def draw_matrices(matrices: Mapping[str, np.ndarray], title: str) -> Figure:
 def _draw_matrix(axis: Axes, name: str, matrix: np.ndarray) -> None:
     quantity, _, component = name.partition("/")
     edges = (0.5, matrix.shape[1] + 0.5, matrix.shape[0] + 0.5, 0.5)
-    image = axis.imshow(matrix, cmap="cividis", vmin=0, extent=edges, interpolation="nearest")
+    lowest = float(np.nan_to_num(np.nanmin(matrix, initial=0)))
+    image = axis.imshow(matrix, cmap="cividis", vmin=lowest, extent=edges, interpolation="nearest")
     axis.figure.colorbar(image, ax=axis, shrink=0.8, label=quantity.replace("_", " "))
     axis.set_title(component, fontsize=9)
     across, down = _MATRIX_AXES.get(component, ("layer measured", "layer intervened on"))
@@ -130,9 +134,10 @@ def draw(rows: pd.DataFrame, title: str, panels: Iterable[Panel]) -> Figure:
     """Draw the panels of one figure, two in a row, over layers 0..L."""
     panels = tuple(panels)
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 2.5 * ((len(panels) + 1) // 2) + 0.5), layout="constrained")
+        n_rows, n_columns = (len(panels) + 1) // 2, min(2, len(panels))
+        figure = Figure(figsize=(max(5.4, 3.6 * n_columns), 2.5 * n_rows + 0.5), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.subplots((len(panels) + 1) // 2, 2, squeeze=False).ravel()
+        axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
         for axis, panel in zip(axes, panels, strict=False):
             _draw_panel(axis, rows, panel)
         for axis in axes[len(panels) :]:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from plmdepth.results.record import Record
 
+_MOST_COLUMNS = 7
 _COLUMNS = {
     # heading: (quantity, component)
     "KL\n(nats)": ("kl_to_final", ""),
@@ -25,6 +26,7 @@ _COLUMNS = {
 
 def print_record(record: Record, console: Console) -> None:
     """Print the curve table, the answer, and where the record lies."""
+    console.print(title(record.curves), highlight=False, soft_wrap=True)
     console.print(curve_table(record.curves))
     for sentence in answers(record):
         console.print(f"  {sentence}", highlight=False, soft_wrap=True)
@@ -33,18 +35,30 @@ def print_record(record: Record, console: Console) -> None:
     console.print(f"  record: {record.folder}", highlight=False, soft_wrap=True)
 
 
+def title(curves: pd.DataFrame) -> str:
+    """Return what was measured."""
+    first = curves.iloc[0]
+    return f"{first['model']} on {first['dataset']}, {curves['n'].max()} proteins"
+
+
 def curve_table(curves: pd.DataFrame) -> Table:
     """Return the main quantities by layer."""
     first = curves.iloc[0]
-    title = f"{first['model']} on {first['dataset']}, {curves['n'].max()} proteins"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("layer", justify="right")
-    shown = {heading: rows for heading, key in _COLUMNS.items() if len(rows := _line(curves, *key))}
+    columns = _COLUMNS if {"logit_lens", "residual"} & set(curves["metric"]) else _plain_columns(curves)
+    shown = {heading: rows for heading, key in columns.items() if len(rows := _line(curves, *key))}
     for heading in shown:
         table.add_column(heading, justify="right", no_wrap=True)
     for layer in range(first["n_layers"] + 1):
         table.add_row(str(layer), *(_number(rows["value"].get(layer)) for rows in shown.values()))
     return table
+
+
+def _plain_columns(curves: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Return the first curves of a metric that has no columns of its own, headed by component and quantity."""
+    keys = list(dict.fromkeys(zip(curves["quantity"], curves["component"], strict=True)))[:_MOST_COLUMNS]
+    return {"\n".join([component or " ", *quantity.split("_")]): (quantity, component) for quantity, component in keys}
 
 
 def answers(record: Record) -> Sequence[str]:
@@ -64,6 +78,10 @@ def answers(record: Record) -> Sequence[str]:
             if cosine is None
             else f"Layers stop erasing and write from layer {_layer(cosine, intervals['ed_cosine'])} on (ed_cosine)."
         )
+    if (skip := scalars.get("ed_skip")) is not None:
+        interval = intervals["ed_skip"]
+        shown = f" [{interval['low']:.1f}, {interval['high']:.1f}]" if interval else ""
+        sentences.append(f"The centre of mass of what layers do to later ones is at layer {skip:.1f}{shown} (ed_skip).")
     if scalars.get("accuracy_final") is not None:
         sentences.append(
             f"At the last layer {scalars['accuracy_final']:.1%} of the predicted residues are right, "
