@@ -12,7 +12,8 @@ from torch import Tensor
 from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.errors import InputError
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.metrics.layer_skip import COMPONENTS, LayerSkip
+from plmdepth.metrics.layer_skip import LayerSkip
+from plmdepth.metrics.regions import COMPONENTS
 from plmdepth.objectives.objective import Example
 from tests.language_models.test_layer_stack import hooks_of
 from tests.stacks import MODELS, PROTEINS, example_for, stack_of
@@ -188,3 +189,17 @@ def test_effective_depth_is_the_centre_of_mass_of_the_row_means() -> None:
     effect[0, 1:] = torch.tensor([1.0, 3.0])
     effect[1, 2] = 2.0
     assert LayerSkip().scalars({("effect", "layer"): effect})["ed_skip"].item() == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"components": ()}, "components is empty"),
+        ({"cuts": ()}, "give one share"),
+        ({"cuts": (0.5, 1.0)}, "give one share"),
+        ({"max_rows": 0}, "at least one branch"),
+    ],
+)
+def test_options_that_leave_nothing_to_measure_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        LayerSkip(**options)

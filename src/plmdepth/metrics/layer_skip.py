@@ -3,12 +3,11 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from plmdepth.errors import InputError
 from plmdepth.interventions.descent import Descent, Rows, clean_descent
 from plmdepth.interventions.skipping import Component, skipped
 from plmdepth.interventions.wavefront import wavefront
@@ -16,19 +15,18 @@ from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.effective_depth import centre_of_mass
 from plmdepth.metrics.metric import Curves, Reduction, Values
 from plmdepth.metrics.quantity import Quantity
+from plmdepth.metrics.regions import (
+    COMPONENTS,
+    Region,
+    Scope,
+    check_options,
+    reduce_values,
+    regions_of,
+    relative_change,
+)
 from plmdepth.objectives.objective import Example
 
-Scope = Literal["all", "future", "targets"]
-COMPONENTS: tuple[Component, ...] = ("layer", "attention", "mlp")
 _BOUNDS = (0, math.inf)
-
-
-@dataclass(frozen=True)
-class Region:
-    """Where a branch is changed, and where it is measured: ``[token]``, boolean."""
-
-    changed: Tensor
-    measured: Tensor
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,9 @@ class LayerSkip:
     components: Sequence[Component] = COMPONENTS
     cuts: Sequence[float] = (0.2, 0.4, 0.6, 0.8)
     max_rows: int = 8
+
+    def __post_init__(self) -> None:
+        check_options(self.components, self.cuts, self.max_rows)
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -86,35 +87,19 @@ class LayerSkip:
         """Return output effects ``[component, layer]`` over 0..L and effects ``[component, layer, layer]``."""
         descent = clean_descent(stack, example.tokens)
         rows = Rows(stack, descent.call, self.max_rows)
-        regions = _regions(self, stack, example)
+        regions = regions_of(self.scope, self.cuts, stack, example)
         measured = [
             [_measure(rows, descent, region, component, self.reduction) for region in regions]
             for component in self.components
         ]
         outputs = torch.stack(
-            [_reduce(torch.stack([output for output, _ in each]), 0, self.reduction) for each in measured]
+            [reduce_values(torch.stack([output for output, _ in each]), 0, self.reduction) for each in measured]
         )
         effects = torch.stack(
-            [_reduce(torch.stack([effect for _, effect in each]), 0, self.reduction) for each in measured]
+            [reduce_values(torch.stack([effect for _, effect in each]), 0, self.reduction) for each in measured]
         )
         undefined = outputs.new_full((len(outputs), 1), torch.nan)
         return torch.cat([undefined, outputs], dim=1), effects
-
-
-def _regions(metric: LayerSkip, stack: LayerStack, example: Example) -> list[Region]:
-    residues = example.tokens.residues[0]
-    causal = stack.anatomy.causal
-    if metric.scope == "all":
-        return [Region(residues, residues)]
-    if metric.scope == "targets":
-        if causal:
-            raise InputError("metric.scope=targets is for masked and diffusion models; use metric.scope=future or all")
-        return [Region(example.context[0], example.scored[0])]
-    if not causal:
-        raise InputError("metric.scope=future is for autoregressive models; use metric.scope=targets or all")
-    position = torch.arange(len(residues), device=residues.device)
-    cuts = [max(2, round(share * len(residues))) for share in metric.cuts]
-    return [Region(residues & (position < cut) & (position > 0), residues & (position >= cut)) for cut in cuts]
 
 
 def _measure(
@@ -127,7 +112,7 @@ def _measure(
     def watch(layer: int, entering: Tensor, leaving: Tensor) -> None:
         clean = descent.contribution(layer)[:, region.measured].float()
         changed = (leaving - entering)[:, region.measured].float()
-        effects[: len(entering), layer - 1] = _reduce(relative_change(clean, changed), 1, reduction)
+        effects[: len(entering), layer - 1] = reduce_values(relative_change(clean, changed), 1, reduction)
 
     layers = range(1, n_layers + 1)
 
@@ -137,26 +122,4 @@ def _measure(
     states = wavefront(rows, descent, layers, change, watch)
     clean, changed = (rows.logits(each[:, region.measured]) for each in (descent.states[-1], states))
     distance = torch.linalg.vector_norm(changed.float().softmax(-1) - clean.float().softmax(-1), dim=-1)
-    return _reduce(distance, 1, reduction), effects
-
-
-def relative_change(clean: Tensor, changed: Tensor) -> Tensor:
-    """Return ``|clean - changed| / |clean|``; 0 where both are zero: a dead layer that stays dead has not changed.
-
-    Args:
-        clean: contributions of the clean run, ``[1, token, feature]``.
-        changed: contributions of the branches, ``[branch, token, feature]``.
-
-    Returns:
-        ``[branch, token]``.
-    """
-    size = torch.linalg.vector_norm(clean, dim=-1)
-    change = torch.linalg.vector_norm(clean - changed, dim=-1)
-    return torch.where(change == 0, 0.0, change / size)
-
-
-def _reduce(values: Tensor, axis: int, reduction: Reduction) -> Tensor:
-    """Reduce in double precision; NaN where there is nothing to reduce, or where any value is NaN."""
-    if values.shape[axis] == 0:
-        return values.double().sum(axis) * torch.nan
-    return values.double().amax(axis) if reduction == "max" else values.double().mean(axis)
+    return reduce_values(distance, 1, reduction), effects

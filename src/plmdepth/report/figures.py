@@ -88,7 +88,7 @@ def write_figures(curves: pd.DataFrame, matrices: Mapping[str, np.ndarray], fold
         title, panels = FIGURES.get(str(metric)) or _plain_figure(str(metric), rows)
         written += _save(draw(rows, f"{title}\n{_subtitle(rows)}", panels), folder / str(metric))
     if matrices:
-        title = f"Which layers depend on which\n{_subtitle(curves).partition(';')[0]}"
+        title = f"Pairs of layers\n{_subtitle(curves).partition(';')[0]}"
         written += _save(draw_matrices(matrices, title), folder / "matrices")
     return written
 
@@ -116,11 +116,19 @@ def draw_matrices(matrices: Mapping[str, np.ndarray], title: str) -> Figure:
     return figure
 
 
+def _colours(matrix: np.ndarray) -> dict[str, Any]:
+    """Return a scale from 0 for sizes, and one centred on 0 for values of both signs."""
+    known = matrix[np.isfinite(matrix)]
+    largest = float(np.abs(known).max(initial=0)) or 1.0
+    if (known < 0).any():
+        return {"cmap": "PuOr", "vmin": -largest, "vmax": largest}
+    return {"cmap": "cividis", "vmin": 0, "vmax": largest}
+
+
 def _draw_matrix(axis: Axes, name: str, matrix: np.ndarray) -> None:
     quantity, _, component = name.partition("/")
     edges = (0.5, matrix.shape[1] + 0.5, matrix.shape[0] + 0.5, 0.5)
-    lowest = float(np.nan_to_num(np.nanmin(matrix, initial=0)))
-    image = axis.imshow(matrix, cmap="cividis", vmin=lowest, extent=edges, interpolation="nearest")
+    image = axis.imshow(matrix, extent=edges, interpolation="nearest", **_colours(matrix))
     axis.figure.colorbar(image, ax=axis, shrink=0.8, label=quantity.replace("_", " "))
     axis.set_title(component, fontsize=9)
     across, down = _MATRIX_AXES.get(component, ("layer measured", "layer intervened on"))
