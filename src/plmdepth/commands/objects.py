@@ -14,6 +14,7 @@ from plmdepth.commands.nearest import nearest
 from plmdepth.errors import InputError
 
 _OURS = "plmdepth."
+_SPEED_ALONE = ("max_rows", "max_branches")  # change speed and memory, never a number
 
 
 def build(config: DictConfig, group: str) -> Any:
@@ -60,8 +61,8 @@ def plain(config: DictConfig, group: str) -> dict[str, Any]:
 
 
 def options(config: DictConfig, group: str) -> dict[str, Any]:
-    """Return what a group sets, for the identity of a cell: its target's name and its values."""
-    content = plain(config, group)
+    """Return what a group sets that decides numbers, for the identity of a cell: its target's name and its values."""
+    content = {key: value for key, value in plain(config, group).items() if key not in _SPEED_ALONE}
     return {"is": content.pop("_target_").rsplit(".", 1)[-1], **content}
 
 

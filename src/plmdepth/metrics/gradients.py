@@ -19,7 +19,7 @@ QUANTITIES = tuple(
     Quantity("gradients", name, unit, label, bounds=(0, math.inf))
     for name, unit, label in (
         ("gradient_norm", "nats per unit of state", "gradient of the loss at the state"),
-        ("relative_gradient", "nats per squared unit of state", "gradient divided by the norm of the state"),
+        ("relative_gradient", "nats per unit^2", "gradient divided by the norm of the state"),
         ("gradient_times_norm", "nats", "gradient times the norm of the state"),
     )
 )

@@ -6,9 +6,8 @@ Sundararajan et al. 2017; per layer of a language model: Csordas et al. 2025.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,34 +15,23 @@ from plmdepth.errors import InputError
 from plmdepth.interventions.backward import GradientRows, target_log_probabilities
 from plmdepth.interventions.descent import Descent, clean_descent
 from plmdepth.interventions.mean_states import mean_states
+from plmdepth.interventions.straight_line import NODES_PER_INTERVAL, Attribution, Line, integrate
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.metric import Curves, Reduction, Values
 from plmdepth.metrics.quantity import Quantity
+from plmdepth.metrics.regions import spaced_layers
 from plmdepth.objectives.objective import Example
 
 Baseline = Literal["mean", "zero"]
 PLACES = ("targets", "neighbours", "rest", "special")
 QUANTITIES = (
     *(Quantity("integrated_gradients", "attribution", "probability", "attribution", place) for place in PLACES),
-    Quantity("integrated_gradients", "completeness_error", "", "error of the sum of attributions", bounds=(0, math.inf)),
+    Quantity(
+        "integrated_gradients", "completeness_error", "", "error of the sum of attributions", bounds=(0, math.inf)
+    ),
     Quantity("integrated_gradients", "nodes", "", "nodes of the integral", bounds=(1, math.inf)),
 )
 _NEAR = 4  # tokens: one turn of a helix
-_LEAST_CHANGE = 1e-3  # of a probability: below it, an error is no longer judged by its share
-
-
-class Attribution(NamedTuple):
-    """What the integral at one layer gave.
-
-    Attributes:
-        tokens: the attribution of every position, ``[token]``, double precision.
-        error: ``|sum of attributions - change| / max(|change|, 0.001)``.
-        nodes: number of nodes of the integral.
-    """
-
-    tokens: Tensor
-    error: float
-    nodes: int
 
 
 @dataclass(frozen=True)
@@ -59,11 +47,12 @@ class IntegratedGradients:
     (other residues within 4 tokens of such a row), ``rest`` (all other residues) and ``special`` (all other tokens).
 
     Attributes:
-        baseline: ``mean``, the mean state of layer l over the residues of the data, or ``zero``. Where a zero state
-            becomes a small one a norm at the entrance of a layer changes abruptly, so ``zero`` needs more nodes.
-        nodes: Gauss-Legendre nodes to start with; doubled until the completeness error is within the tolerance.
+        baseline: ``mean``, the mean state of layer l over the residues of the data, or ``zero``. A norm rescales a
+            state however small, so P jumps where a zero state begins to grow: ``zero`` needs more nodes.
+        nodes: Gauss-Legendre nodes to start with, a multiple of 4; their number is doubled wherever on the line the
+            attributions do not add up, until the completeness error is within the tolerance.
         max_nodes: most nodes; an error that is still above the tolerance then stays visible in its curve.
-        tolerance: largest completeness error that ends the doubling.
+        tolerance: largest completeness error that is aimed at.
         max_layers: most layers to measure, evenly spaced from 0 to L (others have no value); None measures all.
         max_rows: most nodes that run at once; changes speed and memory, never a number.
         means: the mean states of layers 0..L, ``[L + 1, feature]``; found in `prepared`, not an option.
@@ -83,10 +72,11 @@ class IntegratedGradients:
     def __post_init__(self) -> None:
         if self.baseline not in ("mean", "zero"):
             raise InputError(f"metric.baseline={self.baseline}: choose mean or zero")
-        if not 1 <= self.nodes <= self.max_nodes:
+        whole = self.nodes % NODES_PER_INTERVAL == self.max_nodes % NODES_PER_INTERVAL == 0
+        if not (whole and 0 < self.nodes <= self.max_nodes):
             raise InputError(
-                f"metric.nodes={self.nodes} and metric.max_nodes={self.max_nodes}: nodes begin at 1 or more "
-                "and end at max_nodes"
+                f"metric.nodes={self.nodes} and metric.max_nodes={self.max_nodes}: both are multiples of "
+                f"{NODES_PER_INTERVAL}, and nodes is at most max_nodes"
             )
         if not self.tolerance >= 0:
             raise InputError(f"metric.tolerance={self.tolerance}: the tolerance is 0 or more, 0.01 say")
@@ -127,24 +117,21 @@ class IntegratedGradients:
             descent = clean_descent(stack, example.tokens)
             rows = GradientRows(stack, descent.call, _score(stack, example), self.max_rows)
             places = places_of(example.tokens.residues[0], scored).double()
-            for layer in _spaced(stack.n_layers, self.max_layers):
+            for layer in spaced_layers(stack.n_layers, self.max_layers):
                 tokens, error, nodes = self._attribution(rows, descent, layer)
                 values[:, layer] = torch.tensor([*(places @ tokens).tolist(), error, nodes], dtype=torch.float64)
         return values.to(scored.device)
 
     def _attribution(self, rows: GradientRows, descent: Descent, layer: int) -> Attribution:
-        """Double the nodes until the attributions of one layer add up, or there are ``max_nodes``."""
         state = descent.states[layer][0]
-        baseline = self._baseline(state, layer)
-        final = rows.scores(rows.stack.n_layers, descent.states[-1])
-        change = float(final - rows.scores(layer, baseline[None]))
-        nodes = self.nodes
-        while True:
-            found = integrated(lambda path: rows.gradients(layer, path), baseline, state, nodes, self.max_rows)
-            error = abs(float(found.sum()) - change) / max(abs(change), _LEAST_CHANGE)
-            if error <= self.tolerance or nodes == self.max_nodes:
-                return Attribution(found, error, nodes)
-            nodes = min(2 * nodes, self.max_nodes)
+        line = Line(
+            start=self._baseline(state, layer),
+            end=state,
+            score=lambda states: rows.scores(layer, states),
+            gradients=lambda states: rows.gradients(layer, states),
+            most=self.max_rows,
+        )
+        return integrate(line, self.nodes, self.max_nodes, self.tolerance)
 
     def _baseline(self, state: Tensor, layer: int) -> Tensor:
         """Return ``b_l`` at every position, ``[token, feature]``."""
@@ -153,32 +140,6 @@ class IntegratedGradients:
         if self.means is None:
             raise ValueError("baseline=mean needs the mean states: call prepared() first")
         return self.means[layer].to(state).expand_as(state)
-
-
-def integrated(
-    gradients: Callable[[Tensor], Tensor], baseline: Tensor, state: Tensor, nodes: int, most: int = 8
-) -> Tensor:
-    """Return ``sum over features of (h - b) * integral of dF/dh along the straight line from b to h``, per token.
-
-    Gauss-Legendre: exact where the gradient along the line is a polynomial of degree below ``2 * nodes``.
-
-    Args:
-        gradients: from states ``[row, token, feature]`` to the gradient of F at each, of the same shape.
-        baseline: b, ``[token, feature]``.
-        state: h, ``[token, feature]``.
-        nodes: number of nodes.
-        most: most states that are differentiated at once.
-
-    Returns:
-        ``[token]``, in the unit of F, double precision.
-    """
-    points, weights = (torch.from_numpy(x).to(state.device) for x in np.polynomial.legendre.leggauss(nodes))
-    change = state.double() - baseline.double()
-    total = torch.zeros_like(change[:, 0])
-    for shares, chunk in zip(((points + 1) / 2).split(most), (weights / 2).split(most), strict=True):
-        path = (baseline.double() + shares[:, None, None] * change).to(state.dtype)
-        total += torch.einsum("n,ntf,tf->t", chunk, gradients(path).double(), change)
-    return total
 
 
 def places_of(residues: Tensor, scored: Tensor) -> Tensor:
@@ -202,9 +163,3 @@ def _score(stack: LayerStack, example: Example) -> Callable[[Tensor], Tensor]:
     scored = example.scored[0]
     labels = example.labels[0, scored]
     return lambda state: target_log_probabilities(stack, state[:, scored], labels).exp().mean(-1)
-
-
-def _spaced(n_layers: int, most: int | None) -> list[int]:
-    """Return at most that many layers, evenly spaced, the first 0 and the last L."""
-    count = n_layers + 1 if most is None else min(most, n_layers + 1)
-    return [round(index * n_layers / (count - 1)) for index in range(count)]

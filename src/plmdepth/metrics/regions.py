@@ -1,4 +1,4 @@
-"""Where an intervention acts and where it is measured: what the measurements over pairs of layers share."""
+"""Where an intervention acts and where it is measured: residues, scopes, layers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,3 +79,13 @@ def reduce_values(values: Tensor, axis: int, reduction: Reduction) -> Tensor:
     if values.shape[axis] == 0:
         return values.double().sum(axis) * torch.nan
     return values.double().amax(axis) if reduction == "max" else values.double().mean(axis)
+
+
+def spaced_layers(n_layers: int, most: int | None) -> list[int]:
+    """Return at most that many of the layers 0..L, evenly spaced, with 0 and L.
+
+    >>> spaced_layers(12, 4)
+    [0, 4, 8, 12]
+    """
+    count = n_layers + 1 if most is None else min(most, n_layers + 1)
+    return [round(index * n_layers / (count - 1)) for index in range(count)]
