@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -38,12 +38,16 @@ class Panel:
         label: the value axis, with its unit.
         floor: where the axis begins, None to let the data decide.
         reference: a value worth a thin line.
+        components: the components that are drawn, None for all.
+        scale: of the value axis.
     """
 
     quantities: tuple[str, ...]
     label: str
     floor: float | None = 0.0
     reference: float | None = None
+    components: tuple[str, ...] | None = None
+    scale: Literal["linear", "log"] = "linear"
 
 
 FIGURES: dict[str, tuple[str, tuple[Panel, ...]]] = {
@@ -54,6 +58,25 @@ FIGURES: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel(("top1_overlap", "top5_overlap"), "overlap with the final prediction"),
             Panel(("cross_entropy", "entropy"), "nats per residue"),
             Panel(("accuracy",), "share of residues predicted right"),
+        ),
+    ),
+    "layer_skip": (
+        "What the prediction loses when a layer adds nothing",
+        (Panel(("output_effect",), "change of the prediction"),),
+    ),
+    "ablation": (
+        "What it costs to change the stack at a layer",
+        (
+            Panel(("delta_cross_entropy",), "change of the loss (nats per residue)", None, 0.0),
+            Panel(("delta_accuracy",), "change of the accuracy", None, 0.0),
+            Panel(("perplexity",), "perplexity", None, scale="log"),
+        ),
+    ),
+    "erasure": (
+        "Until which layer a residue matters to predictions",
+        (
+            Panel(("erasure_effect",), "change of its own prediction", components=("own",)),
+            Panel(("erasure_effect",), "change of other predictions", components=("neighbours", "rest")),
         ),
     ),
     "residual": (
@@ -156,6 +179,8 @@ def draw(rows: pd.DataFrame, title: str, panels: Iterable[Panel]) -> Figure:
 
 def _draw_panel(axis: Axes, rows: pd.DataFrame, panel: Panel) -> None:
     shown = rows[rows["quantity"].isin(panel.quantities)]
+    if panel.components is not None:
+        shown = shown[shown["component"].isin(panel.components)]
     lines = list(shown.groupby(["quantity", "component"], sort=False))
     for number, ((quantity, component), line) in enumerate(lines):
         index = number % len(_COLOURS)
@@ -173,6 +198,7 @@ def _draw_panel(axis: Axes, rows: pd.DataFrame, panel: Panel) -> None:
         axis.fill_between(line["layer"], line["ci_low"], line["ci_high"], color=_COLOURS[index], alpha=0.2, linewidth=0)
     if panel.reference is not None:
         axis.axhline(panel.reference, color="#777777", linewidth=0.8)
+    axis.set_yscale(panel.scale)
     if panel.floor is not None:
         axis.set_ylim(bottom=panel.floor)
     if len(lines) > 1:
