@@ -16,7 +16,7 @@ test: .venv/installed-dev  ## Lint, type check and test: what must pass before a
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --quiet
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2
 
 test-slow: .venv/installed-dev  ## The tests that take minutes
 	$(BIN)/python -m pytest --quiet -m slow

@@ -23,7 +23,11 @@ MAY_IMPORT = {
         *("metrics", "results", "report"),
     },
     "pretraining": {"errors", "proteins", "language_models", "objectives", "results", "analysis"},
-    "commands": {"errors", "proteins", "analysis", "pretraining", "results", "report"},
+    "probes": {
+        *("errors", "randomness", "proteins", "language_models", "objectives"),
+        *("metrics", "results", "analysis"),
+    },
+    "commands": {"errors", "proteins", "analysis", "pretraining", "probes", "results", "report"},
 }
 
 

@@ -103,8 +103,8 @@ def test_a_small_change_is_judged_in_absolute_terms() -> None:
     steep = step(0.3137, 0.002)
     small, smaller = (line(lambda s, x=size: steep(s) * x, [[0], [0]], [[1], [0]]) for size in (1e-2, 1e-5))
     assert integrate(small, 4, 4).error == pytest.approx(integrate(smaller, 4, 4).error * 100, rel=1e-6)
-    assert integrate(small, tolerance=0.02).nodes > 8
-    assert integrate(smaller, tolerance=0.02).nodes == 8
+    assert integrate(small, nodes=8, tolerance=0.02).nodes > 8
+    assert integrate(smaller, nodes=8, tolerance=0.02).nodes == 8
 
 
 def test_nodes_are_placed_where_the_score_changes() -> None:

@@ -1,5 +1,6 @@
 """``analyze.py``: one analysis cell from its configuration."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from plmdepth.analysis.run import Analysis, check_objective, run_analysis
 from plmdepth.commands.objects import build, check_run_options, options
 from plmdepth.commands.quiet import quiet_libraries
 from plmdepth.commands.trainers import build_trainer
+from plmdepth.errors import InputError
 from plmdepth.report.terminal import print_record
 from plmdepth.results.record import is_finished, read_record
 from plmdepth.results.tracking import Tracking
@@ -46,6 +48,7 @@ def configured_analysis(config: DictConfig) -> Analysis:
         InputError: something in the configuration is wrong.
     """
     check_run_options(config)
+    lens = build(config, "lens")  # before the metric that holds it, so that what is missing is told by its own name
     control, objective, dataset = build(config, "control"), build(config, "objective"), build(config, "dataset")
     model = control.model(build(config, "model").resolved())
     check_objective(model, objective)
@@ -61,11 +64,24 @@ def configured_analysis(config: DictConfig) -> Analysis:
         control=control,
         trainer=build_trainer(config),
         seed=config.seed,
-        options=_deciding_options(config),
+        options=_deciding_options(config, lens.digest),
     )
 
 
-def _deciding_options(config: DictConfig) -> dict[str, Any]:
-    """Return the options that decide numbers, beside the model and the proteins."""
+def _deciding_options(config: DictConfig, lens: str | None) -> dict[str, Any]:
+    """Return the options that decide numbers, beside the model and the proteins.
+
+    A lens counts with the hash of its translators, not with its path, and only where there is one.
+    """
     groups = {group: options(config, group) for group in ("objective", "metric", "control")}
-    return groups | {"precision": config.trainer.precision}
+    metric = _without_lens(groups["metric"])
+    if lens is not None and metric == groups["metric"]:
+        name = HydraConfig.get().runtime.choices["metric"]
+        raise InputError(f"metric={name} reads no state through a lens; leave out lens=tuned")
+    tuned = {} if lens is None else {"lens": lens}
+    return groups | {"metric": metric} | tuned | {"precision": config.trainer.precision}
+
+
+def _without_lens(content: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in content.items() if key != "lens"}
+    return {key: _without_lens(value) if isinstance(value, Mapping) else value for key, value in kept.items()}

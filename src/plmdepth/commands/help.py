@@ -11,27 +11,30 @@ analyze.py: measure what each layer of a protein language model does.
   python analyze.py                                          the bundled model on the bundled proteins
   python analyze.py model=esm2_8m dataset=fasta dataset.path=my.fasta
   python analyze.py -m model=tiny_masked,tiny_autoregressive metric=logit_lens,residual
+  python analyze.py metric=logit_lens lens=tuned lens.path=DIR   with a lens that train.py fitted
 
 A cell is model x dataset x metric; -m runs a grid of them. A record is written to
 outputs/analyze/<model>/<dataset>/<metric>/<id>/; a finished cell is not run again (force=true repeats it).
 """,
     "train": """\
-train.py: train a language model on the bundled grammar.
+train.py: train a language model on the bundled grammar, or fit a probe to a frozen one.
 
   python train.py experiment=pretrain_tiny model=tiny_masked     the recipe of a bundled model (minutes on a CPU)
+  python train.py probe=tuned_lens model=tiny_masked dataset.split=train dataset.size=512     a lens for lens=tuned
 
 A record with weights, log, scores and a model card is written to outputs/train/<model>/<dataset>/pretraining/<id>/;
-its weights are used by model.weights=PATH.
+its weights are used by model.weights=PATH. A probe's record is in .../<dataset>/<probe>/<id>/.
 """,
 }
 _KEYS = {
     "analyze": """\
   model.weights=hub|bundled|random|PATH   model.miniature=true   model.dtype=float32|bfloat16|float16
   dataset.path=FILE   dataset.limit=N   dataset.max_length=N   dataset.length_policy=error|truncate|skip
-  objective.mask_fraction=0.15   objective.noise_levels=[0.2,0.8]   control.layers=[7,8]
+  objective.mask_fraction=0.15   objective.noise_levels=[0.2,0.8]   control.layers=[7,8]   lens.path=DIR
 """,
     "train": """\
   training.steps=N   training.batch_size=N   training.learning_rate=X   objective.mask_fraction=0.3
+  model.weights=bundled|hub|PATH   probe.steps=N   probe.batch_size=N   probe.held_out=0.125
 """,
 }
 _COMMON = """\

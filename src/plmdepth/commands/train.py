@@ -1,4 +1,4 @@
-"""``train.py``: one training cell from its configuration."""
+"""``train.py``: one training cell from its configuration: a model, or a probe of a frozen one."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from rich.console import Console
 
 from plmdepth.analysis.run import check_objective
 from plmdepth.commands.objects import build, check_run_options, options
+from plmdepth.commands.probe import fit_probe
 from plmdepth.commands.quiet import quiet_libraries
 from plmdepth.commands.trainers import build_trainer
 from plmdepth.errors import InputError
@@ -17,7 +18,9 @@ from plmdepth.results.record import is_finished
 
 @quiet_libraries()
 def train(config: DictConfig, console: Console) -> str:
-    """Run the cell unless its record is there, then show the model card."""
+    """Run the cell unless its record is there, then show the model card, or the curves of the probe."""
+    if "probe" in config:
+        return fit_probe(config, console)
     cell = configured_pretraining(config)
     identity = cell.identity
     folder = identity.folder(Path(config.outputs))

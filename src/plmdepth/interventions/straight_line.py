@@ -107,11 +107,12 @@ class _Intervals(NamedTuple):
         return _Intervals(*(torch.cat(pair) for pair in zip(self, other, strict=True)))
 
 
-def integrate(line: Line, nodes: int = 8, max_nodes: int = 128, tolerance: float = 0.01) -> Attribution:
+def integrate(line: Line, nodes: int = 16, max_nodes: int = 128, tolerance: float = 0.01) -> Attribution:
     """Attribute the change of the score along a line to positions, halving intervals until all of it is accounted for.
 
     The errors of all intervals together, each taken as positive, end at or below the tolerance: errors that cancel
-    between intervals do not count as accuracy. So ``error``, which lets them cancel, is within it too.
+    between intervals do not count as accuracy. So ``error``, which lets them cancel, is within it too. Errors of
+    positions can still cancel within an interval, by chance: the more intervals there are to start with, the less.
 
     Args:
         line: the line and the score.

@@ -50,7 +50,8 @@ class IntegratedGradients:
         baseline: ``mean``, the mean state of layer l over the residues of the data, or ``zero``. A norm rescales a
             state however small, so P jumps where a zero state begins to grow: ``zero`` needs more nodes.
         nodes: Gauss-Legendre nodes to start with, a multiple of 4; their number is doubled wherever on the line the
-            attributions do not add up, until the completeness error is within the tolerance.
+            attributions do not add up, until the completeness error is within the tolerance. Too few let a sum be
+            right by chance where single positions are not.
         max_nodes: most nodes; an error that is still above the tolerance then stays visible in its curve.
         tolerance: largest completeness error that is aimed at.
         max_layers: most layers to measure, evenly spaced from 0 to L (others have no value); None measures all.
@@ -62,7 +63,7 @@ class IntegratedGradients:
     matrices: ClassVar[tuple[Quantity, ...]] = ()
     reduction: ClassVar[Reduction] = "mean"
     baseline: Baseline = "mean"
-    nodes: int = 8
+    nodes: int = 16
     max_nodes: int = 128
     tolerance: float = 0.01
     max_layers: int | None = None

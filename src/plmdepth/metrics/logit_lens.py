@@ -1,6 +1,6 @@
 """Logit lens: what the model would predict if it stopped at each layer (nostalgebraist 2020; Siji et al. 2026)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from plmdepth.language_models.layer_stack import LayerStack, LayerView, Need
 from plmdepth.metrics.averages import segment_mean
 from plmdepth.metrics.effective_depth import first_layer_above, first_layer_below_half
+from plmdepth.metrics.lens import Lens, PlainLens
 from plmdepth.metrics.metric import BatchObserver, Curves, ObservingMetric
 from plmdepth.metrics.quantity import Quantity
 from plmdepth.objectives.objective import Example
@@ -36,10 +37,12 @@ class LogitLens(ObservingMetric):
 
     Attributes:
         vocabulary: ``amino_acids`` renormalises over the twenty amino acids; ``full`` keeps every token.
+        lens: how states are read: as they are, or translated first by a tuned lens.
     """
 
     name: ClassVar[str] = "logit_lens"
     vocabulary: Vocabulary = "amino_acids"
+    lens: Lens = field(default_factory=PlainLens)
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -49,7 +52,7 @@ class LogitLens(ObservingMetric):
     def observer(self, stack: LayerStack, example: Example) -> BatchObserver:
         """Return what reads the targets of one batch at every layer."""
         tokens = stack.spelling.amino_acids.to(example.labels.device) if self.vocabulary == "amino_acids" else None
-        return _LensObserver(stack, example, tokens)
+        return _LensObserver(stack, self.lens, example, tokens)
 
     def scalars(self, curves: Curves) -> dict[str, Tensor]:
         """Return ``ed_kl``, ``ed_overlap`` and the last layer's cross-entropy and accuracy."""
@@ -64,25 +67,25 @@ class LogitLens(ObservingMetric):
 class _LensObserver:
     needs: frozenset[Need] = frozenset({"states"})
 
-    def __init__(self, stack: LayerStack, example: Example, tokens: Tensor | None) -> None:
-        self._stack, self._tokens = stack, tokens
+    def __init__(self, stack: LayerStack, lens: Lens, example: Example, tokens: Tensor | None) -> None:
+        self._stack, self._lens, self._tokens = stack, lens, tokens
         self._rows = example.scored.nonzero(as_tuple=True)
         self._n_sequences = len(example.targets)
         self._labels = _positions_in(example.labels[self._rows], tokens)
         self._log_probabilities: list[Tensor] = []
 
     def embedded(self, state: Tensor) -> None:
-        self._read(state)
+        self._read(0, state)
 
     def observe(self, view: LayerView) -> None:
-        self._read(view.state)
+        self._read(view.layer, view.state)
 
     def values(self) -> Tensor:
         statistics = lens_statistics(torch.stack(self._log_probabilities), self._labels)
         return segment_mean(statistics, self._rows[0], self._n_sequences).permute(2, 0, 1)
 
-    def _read(self, state: Tensor) -> None:
-        logits = self._stack.logits(state[self._rows])
+    def _read(self, layer: int, state: Tensor) -> None:
+        logits = self._lens.logits(self._stack, layer, state[self._rows])
         if self._tokens is not None:
             logits = logits[:, self._tokens]
         self._log_probabilities.append(logits.float().log_softmax(-1))

@@ -1,0 +1,1 @@
+"""What is fitted to a frozen model, all layers in one run."""
