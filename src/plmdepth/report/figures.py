@@ -72,6 +72,14 @@ FIGURES: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel(("perplexity",), "perplexity", None, scale="log"),
         ),
     ),
+    "gradients": (
+        "How strongly the loss depends on the state after a layer",
+        (
+            Panel(("gradient_norm",), "gradient (nats per unit)", None, scale="log"),
+            Panel(("relative_gradient",), "gradient / norm (nats per unit squared)", None, scale="log"),
+            Panel(("gradient_times_norm",), "gradient x norm (nats)"),
+        ),
+    ),
     "erasure": (
         "Until which layer a residue matters to predictions",
         (
