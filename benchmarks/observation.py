@@ -35,7 +35,7 @@ def measure(case: str) -> dict[str, Any]:
         for example in examples:
             metric.measure(stack, example)
 
-    medians = interleaved({"bare": bare, "suite": suite})
+    medians = interleaved({"bare": bare, "suite": suite}, rounds=15)
     return {"case": case, **medians, "ratio": medians["suite"] / medians["bare"]}
 
 
