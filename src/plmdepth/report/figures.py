@@ -76,7 +76,7 @@ FIGURES: dict[str, tuple[str, tuple[Panel, ...]]] = {
         "How strongly the loss depends on the state after a layer",
         (
             Panel(("gradient_norm",), "gradient (nats per unit)", None, scale="log"),
-            Panel(("relative_gradient",), "gradient / norm (nats per unit squared)", None, scale="log"),
+            Panel(("relative_gradient",), "gradient / norm (nats / unit^2)", None, scale="log"),
             Panel(("gradient_times_norm",), "gradient x norm (nats)"),
         ),
     ),
