@@ -1,6 +1,6 @@
 """The clean run of one sequence, kept so that any number of branches can leave it at any layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,10 +75,19 @@ class Rows:
 
     def apply(self, layer: int, states: Tensor) -> Tensor:
         """Return the layer's output for every row, ``[row, token, feature]``."""
+        return self.chunked(lambda chunk: (self.stack.apply_layer(layer, chunk, self.call),), states)[0]
+
+    def chunked(self, run: Callable[..., tuple[Tensor, ...]], *states: Tensor) -> tuple[Tensor, ...]:
+        """Return what ``run`` gives for all rows, calling it on chunks of them.
+
+        Args:
+            run: from chunks ``[row, ...]``, one of each argument, to tensors of as many rows.
+            states: tensors of the same number of rows.
+        """
         while True:
             try:
-                chunks = states.split(self.most)
-                return torch.cat([self.stack.apply_layer(layer, chunk, self.call) for chunk in chunks])
+                chunks = zip(*(each.split(self.most) for each in states), strict=True)
+                return tuple(torch.cat(parts) for parts in zip(*(run(*chunk) for chunk in chunks), strict=True))
             except torch.OutOfMemoryError:
                 if self.most == 1:
                     raise
@@ -86,4 +95,4 @@ class Rows:
 
     def logits(self, states: Tensor) -> Tensor:
         """Return ``head(norm(h))`` for every row, ``[row, ..., vocabulary]``."""
-        return torch.cat([self.stack.logits(chunk) for chunk in states.split(self.most)])
+        return self.chunked(lambda chunk: (self.stack.logits(chunk),), states)[0]

@@ -23,6 +23,7 @@ class Anatomy:
         wiring: what the MLP reads.
         causal: a token sees only those before it.
         residual_scale: sub-blocks are divided by this before they are added.
+        cache_argument: the keyword through which a layer takes keys and values of earlier tokens; None if it cannot.
     """
 
     layers: Sequence[nn.Module]
@@ -33,3 +34,4 @@ class Anatomy:
     wiring: Wiring
     causal: bool
     residual_scale: float = 1.0
+    cache_argument: str | None = None

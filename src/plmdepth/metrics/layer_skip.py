@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from plmdepth.interventions.cuts import can_share, wavefront_from_cuts
 from plmdepth.interventions.descent import Descent, Rows, clean_descent
 from plmdepth.interventions.skipping import Component, skipped
 from plmdepth.interventions.wavefront import wavefront
@@ -88,38 +89,81 @@ class LayerSkip:
         descent = clean_descent(stack, example.tokens)
         rows = Rows(stack, descent.call, self.max_rows)
         regions = regions_of(self.scope, self.cuts, stack, example)
-        measured = [
-            [_measure(rows, descent, region, component, self.reduction) for region in regions]
-            for component in self.components
-        ]
-        outputs = torch.stack(
-            [reduce_values(torch.stack([output for output, _ in each]), 0, self.reduction) for each in measured]
-        )
-        effects = torch.stack(
-            [reduce_values(torch.stack([effect for _, effect in each]), 0, self.reduction) for each in measured]
+        shared = self.scope == "future" and can_share(stack, descent.call)
+        measure = _measure_cuts if shared else _measure_each
+        found = [measure(rows, descent, regions, component, self.reduction) for component in self.components]
+        outputs, effects = (
+            torch.stack([reduce_values(torch.stack(each), 0, self.reduction) for each in parts])
+            for parts in zip(*found, strict=True)
         )
         undefined = outputs.new_full((len(outputs), 1), torch.nan)
         return torch.cat([undefined, outputs], dim=1), effects
 
 
+_Measured = tuple[Sequence[Tensor], Sequence[Tensor]]
+"""For every region the output effect of every layer ``[layer]``, and the effects ``[layer, layer]``."""
+
+
+def _measure_each(
+    rows: Rows, descent: Descent, regions: Sequence[Region], component: Component, reduction: Reduction
+) -> _Measured:
+    """Measure with branches of their own for every region."""
+    found = [_measure(rows, descent, region, component, reduction) for region in regions]
+    return [outputs for outputs, _ in found], [effects for _, effects in found]
+
+
 def _measure(
     rows: Rows, descent: Descent, region: Region, component: Component, reduction: Reduction
 ) -> tuple[Tensor, Tensor]:
-    """Return the output effect of every layer ``[layer]`` and the effects ``[layer, layer]``, in double precision."""
-    n_layers = rows.stack.n_layers
-    effects = torch.full((n_layers, n_layers), torch.nan, dtype=torch.float64, device=region.measured.device)
+    effects = _no_effects(rows, region)
 
     def watch(layer: int, entering: Tensor, leaving: Tensor) -> None:
-        clean = descent.contribution(layer)[:, region.measured].float()
-        changed = (leaving - entering)[:, region.measured].float()
-        effects[: len(entering), layer - 1] = reduce_values(relative_change(clean, changed), 1, reduction)
-
-    layers = range(1, n_layers + 1)
+        clean, changed = descent.contribution(layer)[:, region.measured], (leaving - entering)[:, region.measured]
+        effects[: len(entering), layer - 1] = _effect(clean, changed, reduction)
 
     def change(layer: int) -> Tensor:
         return skipped(rows.stack, descent, layer, component, region.changed)
 
-    states = wavefront(rows, descent, layers, change, watch)
-    clean, changed = (rows.logits(each[:, region.measured]) for each in (descent.states[-1], states))
+    states = wavefront(rows, descent, range(1, rows.stack.n_layers + 1), change, watch)
+    return _output_effect(rows, descent, states[:, region.measured], region, reduction), effects
+
+
+def _measure_cuts(
+    rows: Rows, descent: Descent, regions: Sequence[Region], component: Component, reduction: Reduction
+) -> _Measured:
+    """Measure with one branch before the cuts, which all regions read."""
+    cuts = [region.cut or 0 for region in regions]
+    inside = [region.measured[cut:] for region, cut in zip(regions, cuts, strict=True)]
+    effects = [_no_effects(rows, region) for region in regions]
+    widest = max(regions, key=lambda region: region.cut or 0)
+
+    def watch(layer: int, number: int, entering: Tensor, leaving: Tensor) -> None:
+        clean = descent.contribution(layer)[:, regions[number].measured]
+        changed = (leaving - entering)[:, inside[number]]
+        effects[number][: len(entering), layer - 1] = _effect(clean, changed, reduction)
+
+    def change(layer: int) -> Tensor:
+        return skipped(rows.stack, descent, layer, component, widest.changed)
+
+    states = wavefront_from_cuts(rows, descent, cuts, change, watch)
+    measured = [each[:, some] for each, some in zip(states, inside, strict=True)]
+    return [
+        _output_effect(rows, descent, each, region, reduction) for each, region in zip(measured, regions, strict=True)
+    ], effects
+
+
+def _no_effects(rows: Rows, region: Region) -> Tensor:
+    n_layers = rows.stack.n_layers
+    return torch.full((n_layers, n_layers), torch.nan, dtype=torch.float64, device=region.measured.device)
+
+
+def _effect(clean: Tensor, changed: Tensor, reduction: Reduction) -> Tensor:
+    """Return the change of every branch, ``[branch]``, in double precision."""
+    return reduce_values(relative_change(clean.float(), changed.float()), 1, reduction)
+
+
+def _output_effect(rows: Rows, descent: Descent, states: Tensor, region: Region, reduction: Reduction) -> Tensor:
+    """Return the change of the prediction of every branch, ``[branch]``, in double precision."""
+    clean, changed = (rows.logits(each) for each in (descent.states[-1][:, region.measured], states))
     distance = torch.linalg.vector_norm(changed.float().softmax(-1) - clean.float().softmax(-1), dim=-1)
-    return reduce_values(distance, 1, reduction), effects
+    return reduce_values(distance, 1, reduction)

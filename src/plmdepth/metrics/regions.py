@@ -19,10 +19,14 @@ COMPONENTS: tuple[Component, ...] = ("layer", "attention", "mlp")
 
 @dataclass(frozen=True)
 class Region:
-    """Where a branch is changed, and where it is measured: ``[token]``, boolean."""
+    """Where a branch is changed, and where it is measured: ``[token]``, boolean.
+
+    With ``scope=future`` all that is changed lies before token ``cut``, and all that is measured from it on.
+    """
 
     changed: Tensor
     measured: Tensor
+    cut: int | None = None
 
 
 def check_options(components: Sequence[Component], cuts: Sequence[float], max_rows: int) -> None:
@@ -56,7 +60,7 @@ def regions_of(scope: Scope, cuts: Sequence[float], stack: LayerStack, example: 
         raise InputError("metric.scope=future is for autoregressive models; use metric.scope=targets or all")
     position = torch.arange(len(residues), device=residues.device)
     edges = [max(2, round(share * len(residues))) for share in cuts]
-    return [Region(residues & (position < cut) & (position > 0), residues & (position >= cut)) for cut in edges]
+    return [Region(residues & (position < cut) & (position > 0), residues & (position >= cut), cut) for cut in edges]
 
 
 def relative_change(clean: Tensor, changed: Tensor) -> Tensor:

@@ -73,4 +73,5 @@ class ProGen2(LanguageModel):
             head=module.lm_head,
             wiring="parallel",
             causal=True,
+            cache_argument="layer_past",
         )
