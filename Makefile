@@ -33,6 +33,8 @@ bench: .venv/installed  ## Measure speed and memory, side by side in one run
 	$(BIN)/python benchmarks/observation.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/layer_skip.py
+	$(BIN)/python benchmarks/erasure.py
+	$(BIN)/python benchmarks/integrated_gradients.py
 
 pretrain-tiny: .venv/installed  ## Train the three bundled models again (about a quarter of an hour each)
 	$(BIN)/python train.py experiment=pretrain_tiny model=tiny_masked objective.mask_fraction=0.3

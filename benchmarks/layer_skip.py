@@ -1,168 +1,143 @@
-"""``layer_skip``, all layers: ours, the published way (one full run a layer), and the floor.
+"""``layer_skip``: ours, the published way (one full run for every layer and cut), one branch a cut, and the floor.
 
-The published way runs the whole model once for every sequence and skipped layer, reading every later state: with plain
-hooks, and with nnsight where it is installed (``pip install 'plmdepth[bench]'``). The floor is (L + 1) / 2 bare forward
-passes for every sequence.
+The published way runs the whole model once for every sequence, cut and skipped layer, and reads every later state: with
+plain hooks, and with nnsight where it is installed (``pip install 'plmdepth[bench]'``). The floor is (L + 1) / 2
+forward passes of the model itself for every cut.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
-from timing import ROOT, interleaved, save
+from models import SHAPES, example_of, forward, stack_of
+from timing import interleaved, report
 from torch import Tensor
 
-from plmdepth.language_models.families.esm2 import ESM2
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.language_models.weights import load_stack
 from plmdepth.metrics.layer_skip import LayerSkip
-from plmdepth.objectives.masked import Masked
+from plmdepth.metrics.regions import Region, Scope, regions_of
 from plmdepth.objectives.objective import Example
-from plmdepth.proteins.protein import CANONICAL, Protein
 
-SHAPES = {"12 layers x 480": (12, 480, 20), "30 layers x 640": (30, 640, 20)}
-N_SEQUENCES, LENGTH = 1, 128
-
-
-def stack_of(n_layers: int, width: int, n_heads: int) -> LayerStack:
-    """Return an untrained ESM-2 of this shape."""
-    size = {"n_layers": n_layers, "width": width, "n_heads": n_heads}
-    return load_stack(
-        ESM2(name="bench", family="esm2", objective="masked", max_length=1022, weights="random", **size), 0
-    )
+LENGTH = 128
+CASES: tuple[tuple[str, Scope], ...] = (("masked", "all"), ("autoregressive", "all"), ("autoregressive", "future"))
+Run = Callable[[int | None, Region], tuple[list[Tensor], Tensor]]
+"""From a layer to skip (from 0; None for none) and a region to all states and the logits."""
 
 
-def proteins() -> tuple[Protein, ...]:
-    """Return proteins of random letters."""
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(20, (N_SEQUENCES, LENGTH), generator=generator).tolist()
-    return tuple(Protein(str(n), "".join(CANONICAL[i] for i in row)) for n, row in enumerate(drawn))
+@dataclass(frozen=True)
+class Published:
+    """One full run for every region and layer, with whatever runs the model."""
+
+    run: Run
+    n_layers: int
+    regions: list[Region]
+
+    @torch.no_grad()
+    def __call__(self) -> list[Tensor]:
+        """Return every effect and output effect."""
+        found: list[Tensor] = []
+        for region in self.regions:
+            clean, clean_logits = self.run(None, region)
+            for layer in range(self.n_layers):
+                states, logits = self.run(layer, region)
+                found += _effects(clean, states, layer, region)
+                distance = (clean_logits.softmax(-1) - logits.softmax(-1)).norm(dim=-1)
+                found.append(distance[0, region.measured].max())
+        return found
 
 
-def bare(stack: LayerStack, example: Example) -> Tensor:
-    """Run the model's own forward pass and return the logits."""
-    return stack.module(input_ids=example.tokens.ids, attention_mask=example.tokens.attended.long()).logits
-
-
-@torch.no_grad()
-def published_with_hooks(stack: LayerStack, examples: list[Example]) -> None:
-    """One full run for every layer; every later contribution is compared with the clean one."""
-    for example in examples:
-        residues = example.tokens.residues[0]
-        clean, clean_logits = _watched(stack, example, skipped=None)
-        for layer in range(stack.n_layers):
-            states, logits = _watched(stack, example, skipped=layer)
-            _compare(clean, states, layer, residues)
-            _distance(clean_logits, logits, residues)
-
-
-def _watched(stack: LayerStack, example: Example, skipped: int | None) -> tuple[list[Tensor], Tensor]:
-    residues = example.tokens.residues[0]
-    states: list[Tensor] = []
-
-    def hook(number: int) -> Callable[..., Tensor | None]:
-        def observe(_module: Any, inputs: Any, output: Tensor) -> Tensor | None:
-            if number == 0:
-                states.append(inputs[0])
-            result = torch.where(residues[:, None], inputs[0], output) if number == skipped else None
-            states.append(output if result is None else result)
-            return result
-
-        return observe
-
-    handles = [module.register_forward_hook(hook(number)) for number, module in enumerate(stack.anatomy.layers)]
-    logits = bare(stack, example)
-    for handle in handles:
-        handle.remove()
-    return states, logits
-
-
-def _compare(clean: list[Tensor], states: list[Tensor], layer: int, residues: Tensor) -> list[Tensor]:
+def _effects(clean: list[Tensor], states: list[Tensor], layer: int, region: Region) -> list[Tensor]:
     effects = []
     for later in range(layer + 2, len(clean)):
         c, other = clean[later] - clean[later - 1], states[later] - states[later - 1]
-        effects.append(((c - other).norm(dim=-1) / c.norm(dim=-1))[0, residues].max())
+        effects.append(((c - other).norm(dim=-1) / c.norm(dim=-1))[0, region.measured].max())
     return effects
 
 
-def _distance(clean: Tensor, changed: Tensor, residues: Tensor) -> Tensor:
-    return (clean.softmax(-1) - changed.softmax(-1)).norm(dim=-1)[0, residues].max()
+def with_hooks(stack: LayerStack, example: Example) -> Run:
+    """Return a run of the model that skips and reads through plain hooks."""
+
+    def run(skipped: int | None, region: Region) -> tuple[list[Tensor], Tensor]:
+        states: list[Tensor] = []
+
+        def hook(number: int) -> Callable[..., Any]:
+            def observe(_module: Any, inputs: Any, output: Any) -> Any:
+                state = output[0] if isinstance(output, tuple) else output
+                if number == 0:
+                    states.append(inputs[0])
+                if number == skipped:
+                    state = torch.where(region.changed[:, None], inputs[0], state)
+                states.append(state)
+                return (state, *output[1:]) if isinstance(output, tuple) else state
+
+            return observe
+
+        handles = [module.register_forward_hook(hook(number)) for number, module in enumerate(stack.anatomy.layers)]
+        logits = forward(stack, example)
+        for handle in handles:
+            handle.remove()
+        return states, logits
+
+    return run
 
 
-@torch.no_grad()
-def published_with_nnsight(stack: LayerStack, examples: list[Example]) -> None:
-    """Return the same through nnsight traces."""
+def with_nnsight(stack: LayerStack, example: Example) -> Run:
+    """Return a run of ESM-2 that skips and reads through an nnsight trace."""
     from nnsight import NNsight  # noqa: PLC0415 (an extra of the benchmark alone)
 
     model = NNsight(stack.module)
     layers = model.esm.encoder.layer
-    for example in examples:
-        inputs = {"input_ids": example.tokens.ids, "attention_mask": example.tokens.attended.long()}
-        residues = example.tokens.residues[0]
-        clean, clean_logits = _traced(model, layers, inputs, residues, skipped=None)
-        for layer in range(stack.n_layers):
-            states, logits = _traced(model, layers, inputs, residues, skipped=layer)
-            _compare(clean, states, layer, residues)
-            _distance(clean_logits, logits, residues)
+    inputs = {"input_ids": example.tokens.ids, "attention_mask": example.tokens.attended.long()}
+
+    def run(skipped: int | None, region: Region) -> tuple[list[Tensor], Tensor]:
+        with model.trace(**inputs):
+            states = list().save()  # noqa: C408 (nnsight saves objects, not literals)
+            states.append(layers[0].input)
+            for number in range(stack.n_layers):
+                entering = layers[number].input
+                if number == skipped:
+                    layers[number].output = torch.where(region.changed[:, None], entering, layers[number].output)
+                states.append(layers[number].output)
+            logits = model.output.logits.save()
+        return states, logits
+
+    return run
 
 
-def _traced(model: Any, layers: Any, inputs: Any, residues: Tensor, skipped: int | None) -> tuple[list[Tensor], Tensor]:
-    with model.trace(**inputs):
-        states = list().save()  # noqa: C408 (nnsight saves objects, not literals)
-        states.append(layers[0].input)
-        for number in range(len(layers)):
-            entering = layers[number].input
-            if number == skipped:
-                layers[number].output = torch.where(residues[:, None], entering, layers[number].output)
-            states.append(layers[number].output)
-        logits = model.output.logits.save()
-    return states, logits
-
-
-def measure(name: str, rounds: int) -> dict[str, Any]:
-    """Return medians in seconds for all works on one shape."""
-    stack = stack_of(*SHAPES[name])
-    batch = Masked().present(proteins(), stack.spelling, seed=0)
-    examples = [batch.sequence(row) for row in range(N_SEQUENCES)]
-    metric = LayerSkip(components=("layer",))
-
-    @torch.no_grad()
-    def forward() -> None:
-        for example in examples:
-            bare(stack, example)
-
+def measure(shape: str, objective: str, scope: Scope, rounds: int = 3) -> dict[str, Any]:
+    """Return medians in seconds for all works on one shape, and what they are to ours."""
+    stack = stack_of(objective, *SHAPES[shape])
+    example = example_of(stack, LENGTH)
+    metric = LayerSkip(components=("layer",), scope=scope)
+    regions = regions_of(scope, metric.cuts, stack, example)
+    apart = replace(stack, anatomy=replace(stack.anatomy, cache_argument=None))
     works: dict[str, Callable[[], Any]] = {
-        "forward": forward,
-        "ours": lambda: metric.measure(stack, batch),
-        "hooks": lambda: published_with_hooks(stack, examples),
+        "forward": lambda: _forward(stack, example),
+        "ours": lambda: metric.measure(stack, example),
+        "hooks": Published(with_hooks(stack, example), stack.n_layers, regions),
     }
-    if _has_nnsight():
-        works["nnsight"] = lambda: published_with_nnsight(stack, examples)
+    if scope == "future":
+        works["a_branch_a_cut"] = lambda: metric.measure(apart, example)
+    if objective == "masked" and find_spec("nnsight"):
+        works["nnsight"] = Published(with_nnsight(stack, example), stack.n_layers, regions)
     seconds = interleaved(works, rounds)
-    floor = (stack.n_layers + 1) / 2 * seconds["forward"]
-    speedups = {f"over_{way}": seconds[way] / seconds["ours"] for way in ("hooks", "nnsight") if way in seconds}
-    return {"case": name, **seconds, "floor": floor, "of_floor": seconds["ours"] / floor, **speedups}
+    floor = len(regions) * (stack.n_layers + 1) / 2 * seconds["forward"]
+    gains = {f"over_{way}": seconds[way] / seconds["ours"] for way in works if way not in ("forward", "ours")}
+    return {"case": f"{objective} {shape}, {scope}", **seconds, "of_floor": seconds["ours"] / floor, **gains}
 
 
-def _has_nnsight() -> bool:
-    return find_spec("nnsight") is not None
+@torch.no_grad()
+def _forward(stack: LayerStack, example: Example) -> Tensor:
+    return forward(stack, example)
 
 
 def main() -> None:
-    """Measure all shapes, print a table and write a JSON file."""
-    results = [measure(name, rounds=3) for name in SHAPES]
-    title = f"layer_skip, {N_SEQUENCES} x {LENGTH} residues (goals: 3x over the published way, 1.15x of the floor)"
-    table = Table(title=title, title_justify="left")
-    headings = [key for key in results[0] if key != "case"]
-    for heading in ("case", *headings):
-        table.add_column(heading)
-    for result in results:
-        table.add_row(result["case"], *(f"{result[key]:.2f}" for key in headings))
-    Console().print(table)
-    print(f"-> {save('layer_skip', results).relative_to(ROOT)}")
+    """Measure all cases, print a table and write a JSON file."""
+    results = [measure(shape, objective, scope) for objective, scope in CASES for shape in SHAPES]
+    goals = "goals: 3x over the published way, 1.15x of the floor, 1.5x over a branch a cut"
+    report("layer_skip", f"layer_skip, {LENGTH} residues, seconds ({goals})", results)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from rich.console import Console
-from rich.table import Table
-from timing import ROOT, interleaved, save
+from timing import ROOT, interleaved, report
 
 from plmdepth.analysis.batches import BatchedProteins
 from plmdepth.commands.objects import build
@@ -42,13 +40,7 @@ def measure(case: str) -> dict[str, Any]:
 def main() -> None:
     """Measure all cases, print a table and write a JSON file."""
     results = [measure(case) for case in CASES]
-    table = Table(title=f"metric=suite against a bare forward pass (goal: at most {GOAL}x)", title_justify="left")
-    for heading in ("case", "bare (s)", "suite (s)", "ratio"):
-        table.add_column(heading)
-    for result in results:
-        table.add_row(result["case"], *(f"{result[name]:.3f}" for name in ("bare", "suite", "ratio")))
-    Console().print(table)
-    print(f"-> {save('observation', results).relative_to(ROOT)}")
+    report("observation", f"metric=suite against a bare forward pass, seconds (goal: at most {GOAL}x)", results)
 
 
 if __name__ == "__main__":

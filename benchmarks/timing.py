@@ -3,12 +3,14 @@
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from rich.console import Console
+from rich.table import Table
 
 from plmdepth.results.atomic import write_json
 
@@ -20,26 +22,47 @@ def interleaved(works: Mapping[str, Callable[[], Any]], rounds: int = 5) -> dict
     times: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():
-            start = time.perf_counter()
+            start = _now()
             work()
             if number:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(_now() - start)
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def save(name: str, results: list[dict[str, Any]]) -> Path:
-    """Write results with versions and machine to ``outputs/bench/<name>.json`` and return the file."""
-    folder = ROOT / "outputs" / "bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    about = {
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def report(name: str, title: str, results: Sequence[Mapping[str, Any]]) -> None:
+    """Print results as a table and write them, with versions and machine, to ``outputs/bench/<name>.json``."""
+    table = Table(title=title, title_justify="left")
+    headings = list(dict.fromkeys(key for result in results for key in result))
+    for heading in headings:
+        table.add_column(heading.replace("_", " "))
+    for result in results:
+        table.add_row(*(_shown(result.get(heading)) for heading in headings))
+    Console().print(table)
+    file = ROOT / "outputs" / "bench" / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, {"about": _about(), "results": list(results)})
+    print(f"-> {file.relative_to(ROOT)}")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _about() -> dict[str, Any]:
+    return {
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "processor": _processor(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-    write_json(folder / f"{name}.json", {"about": about, "results": results})
-    return folder / f"{name}.json"
 
 
 def _processor() -> str:

@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from plmdepth.commands.objects import build
-from plmdepth.language_models.weights import load_stack, weights_folder
+from plmdepth.language_models.weights import load_stack, weights_place
 from plmdepth.pretraining.score import Score, score
 from plmdepth.proteins.grammar.sampling import sample_proteins
 
@@ -27,7 +27,7 @@ def scores_of(name: str, conf: Path) -> dict[str, Score]:
 def test_a_bundled_model_is_at_most_3_megabytes(name: str, conf: Path) -> None:
     with initialize_config_dir(str(conf), version_base="1.3"):
         model = build(compose("analyze", overrides=[f"model={name}"]), "model")
-    assert (weights_folder(model) / "model.safetensors").stat().st_size <= _THREE_MEGABYTES
+    assert (weights_place(model) / "model.safetensors").stat().st_size <= _THREE_MEGABYTES
     assert 8 <= load_stack(model, seed=0).n_layers <= 12
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from plmdepth.errors import InputError
 from plmdepth.language_models import weights
 from plmdepth.language_models.language_model import LanguageModel
-from plmdepth.language_models.weights import load_stack, weights_digest, weights_folder
+from plmdepth.language_models.weights import load_stack, weights_digest, weights_place
 from tests.stacks import MODELS, stack_of
 
 ESM2 = MODELS["esm2"]
@@ -137,7 +137,7 @@ def test_a_folder_without_a_configuration_is_refused(saved: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_refused_with_what_would_work() -> None:
     with pytest.raises(InputError, match="no such folder; give the path of one, or one of hub, random"):
-        weights_folder(replace(ESM2, weights="/no/such/folder"))
+        weights_place(replace(ESM2, weights="/no/such/folder"))
 
 
 def test_without_a_connection_the_hub_is_one_line_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_without_a_connection_the_hub_is_one_line_that_says_what_to_do(monkeypat
     with pytest.raises(
         InputError, match=r"^cannot get a/b from the Hub \(no connection\); connect, or .*random[^\n]*$"
     ):
-        weights_folder(replace(ESM2, weights="hub", hub_id="a/b"))
+        weights_place(replace(ESM2, weights="hub", hub_id="a/b"))
 
 
 def test_the_hub_folder_is_loaded_like_a_local_one(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

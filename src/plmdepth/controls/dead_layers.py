@@ -21,7 +21,13 @@ class DeadLayers(Control):
     layers: Sequence[int] | None = None
 
     def stack(self, stack: LayerStack) -> LayerStack:
-        """Zero the out-projections in place and return the stack."""
+        """Zero the out-projections in place and return the stack.
+
+        Raises:
+            InputError: there is no such layer, or norms would still change what enters a layer without contributions.
+        """
+        if stack.anatomy.wiring == "post_norm":
+            raise InputError("control=dead_layers: in this family norms stand on the stream, so no layer can be dead")
         first = stack.n_layers // 2 + 1
         layers = range(first, stack.n_layers + 1) if self.layers is None else self.layers
         if not layers:

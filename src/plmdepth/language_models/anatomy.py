@@ -1,13 +1,21 @@
 """Where the parts of a model are: what a family says about its module so that a stack can take it apart."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-Wiring = Literal["sequential", "parallel"]
-"""``sequential``: the MLP reads ``h + a``. ``parallel``: attention and MLP both read ``h``."""
+from plmdepth.language_models.spelling import Tokens
+
+Wiring = Literal["sequential", "parallel", "post_norm"]
+"""``sequential``: the MLP reads ``h + a``. ``parallel``: attention and MLP both read ``h``. ``post_norm``: a norm
+follows each sum, so the MLP reads ``norm(h + a)`` and contributions do not add up to the change of the stream."""
+
+
+def token_inputs(tokens: Tokens) -> dict[str, Any]:
+    """Return what most models are called with: token ids and the mask of padding; nothing is cached between calls."""
+    return {"input_ids": tokens.ids, "attention_mask": tokens.attended.long(), "use_cache": False}
 
 
 @dataclass(frozen=True)
@@ -18,20 +26,24 @@ class Anatomy:
         layers: the L transformer blocks in the order in which they run.
         attention_outputs: per layer, the out-projection of attention: its output is what attention adds to the stream.
         mlp_outputs: per layer, the out-projection of the MLP.
-        norm: the final norm.
-        head: from normalised states ``[..., feature]`` to logits ``[..., vocabulary]``.
+        norm: the final norm; the identity where the layers end in one.
+        head: from normalised states ``[..., feature]`` to logits ``[..., vocabulary]``; None where there is none.
         wiring: what the MLP reads.
         causal: a token sees only those before it.
         residual_scale: sub-blocks are divided by this before they are added.
+        between: per layer of a ``post_norm`` model, the norm between attention and MLP.
+        inputs: from a batch to what the model's own forward pass is called with.
         cache_argument: the keyword through which a layer takes keys and values of earlier tokens; None if it cannot.
     """
 
     layers: Sequence[nn.Module]
-    attention_outputs: Sequence[nn.Linear]
-    mlp_outputs: Sequence[nn.Linear]
+    attention_outputs: Sequence[nn.Module]
+    mlp_outputs: Sequence[nn.Module]
     norm: Callable[[Tensor], Tensor]
-    head: Callable[[Tensor], Tensor]
+    head: Callable[[Tensor], Tensor] | None
     wiring: Wiring
     causal: bool
     residual_scale: float = 1.0
+    between: Sequence[Callable[[Tensor], Tensor]] = ()
+    inputs: Callable[[Tokens], Mapping[str, Any]] = token_inputs
     cache_argument: str | None = None

@@ -1,17 +1,21 @@
 """A language model as configured: which family, which size, which weights. Nothing is loaded here."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from plmdepth.errors import InputError
 from plmdepth.language_models.anatomy import Anatomy
 from plmdepth.language_models.spelling import Spelling
 
 DType = Literal["float32", "bfloat16", "float16"]
 ObjectiveName = Literal["autoregressive", "masked", "diffusion"]
+_NOT_FACTS = {"weights", "hub_id", "fair_esm", "attention"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +30,9 @@ class LanguageModel(ABC):
         width: features of the residual stream.
         n_heads: attention heads a layer.
         max_length: longest protein in residues.
-        weights: ``hub``, ``bundled``, ``random``, or the path of a local folder.
+        weights: ``hub``, ``fair_esm``, ``bundled``, ``random``, or the path of a local folder or file.
         hub_id: repository on the Hugging Face Hub, or None where there is none.
+        fair_esm: name of the checkpoint that fair-esm publishes, or None where there is none.
         dtype: precision in which the model runs.
         attention: Hugging Face attention implementation, ``eager`` or ``sdpa``, where the architecture has it.
         modality: what the model reads.
@@ -43,6 +48,7 @@ class LanguageModel(ABC):
     max_length: int
     weights: str
     hub_id: str | None = None
+    fair_esm: str | None = None
     dtype: DType = "float32"
     attention: Literal["sdpa", "eager"] = "eager"
     modality: Literal["sequence"] = "sequence"
@@ -63,13 +69,24 @@ class LanguageModel(ABC):
     def anatomy(self, module: Any) -> Anatomy:
         """Return where the parts of a loaded module are."""
 
+    def converted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002 (families read it)
+        """Return a checkpoint of another layout under the names and in the shapes of this architecture.
+
+        Args:
+            state: the tensors of the file, by the names that they have there.
+
+        Raises:
+            InputError: this family has no other layout, or the tensors are not of it.
+        """
+        raise InputError(f"{self.name} is read from a folder in Hugging Face's layout only")
+
     def resolved(self) -> Self:
         """Return the model that is really built: the miniature where one is asked for."""
         return replace(self, n_layers=4, width=32, n_heads=4, weights="random") if self.miniature else self
 
     def facts(self) -> dict[str, Any]:
         """Return what determines the model's numbers, beside its weights: not where they come from, nor how fast."""
-        return {key: value for key, value in asdict(self).items() if key not in {"weights", "hub_id", "attention"}}
+        return {key: value for key, value in asdict(self).items() if key not in _NOT_FACTS}
 
     @property
     def torch_dtype(self) -> torch.dtype:

@@ -5,14 +5,15 @@ what it needs, and can stop, resume or change the run at any layer. The argument
 positions) are the model's own: they are taken from a forward pass that is stopped where layer 1 would begin.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from plmdepth.errors import InputError
 from plmdepth.language_models.anatomy import Anatomy, Wiring
 from plmdepth.language_models.spelling import Spelling, Tokens
 
@@ -42,6 +43,7 @@ class LayerView:
         attention: ``a_l``, what attention added; None unless contributions are needed.
         mlp: ``m_l``, what the MLP added; None unless contributions are needed.
         wiring: what the MLP read.
+        between: the norm between attention and MLP of a ``post_norm`` layer.
     """
 
     layer: int
@@ -50,14 +52,16 @@ class LayerView:
     attention: Tensor | None
     mlp: Tensor | None
     wiring: Wiring
+    between: Callable[[Tensor], Tensor] | None = None
 
     @property
     def mlp_input(self) -> Tensor:
-        """The stream that the MLP read: ``h_{l-1} + a_l``, or ``h_{l-1}`` in a parallel block."""
+        """What the MLP read: ``h_{l-1} + a_l``; ``h_{l-1}`` in a parallel block; after a norm in ``post_norm``."""
         if self.wiring == "parallel":
             return self.entering
         assert self.attention is not None
-        return self.entering + self.attention
+        stream = self.entering + self.attention
+        return stream if self.between is None else self.between(stream)
 
 
 class Observer(Protocol):
@@ -100,7 +104,6 @@ class LayerStack:
     module: nn.Module
     anatomy: Anatomy
     spelling: Spelling
-    _forward_options: dict[str, Any] = field(default_factory=lambda: {"use_cache": False})
 
     def __post_init__(self) -> None:
         self.module.eval().requires_grad_(False)
@@ -111,6 +114,13 @@ class LayerStack:
         return len(self.anatomy.layers)
 
     @property
+    def width(self) -> int:
+        """Features of the residual stream."""
+        config: Any = self.module.config
+        width: int = config.hidden_size
+        return width
+
+    @property
     def n_parameters(self) -> int:
         """Number of parameters of the whole model."""
         return sum(parameter.numel() for parameter in self.module.parameters())
@@ -119,7 +129,7 @@ class LayerStack:
         """Return ``h_0`` ``[batch, token, feature]`` and the call that every layer receives."""
         handle = self.anatomy.layers[0].register_forward_pre_hook(_stop_here, with_kwargs=True)
         try:
-            self.module(input_ids=tokens.ids, attention_mask=tokens.attended.long(), **self._forward_options)
+            self.module(**self.anatomy.inputs(tokens))
         except _ReachedLayersError as reached:
             return reached.state, reached.call
         finally:
@@ -157,14 +167,21 @@ class LayerStack:
             for layer in range(first, self.n_layers + 1):
                 entering, state = state, self.apply_layer(layer, state, call)
                 sums.append(state.sum(dtype=torch.float32))
-                view = LayerView(layer, entering, state, added.attention, added.mlp, self.anatomy.wiring)
+                between = self.anatomy.between[layer - 1] if self.anatomy.between else None
+                view = LayerView(layer, entering, state, added.attention, added.mlp, self.anatomy.wiring, between)
                 for observer in observers:
                     observer.observe(view)
         _check_finite(torch.stack(sums), first - 1)
         return state
 
     def logits(self, state: Tensor) -> Tensor:
-        """Read a state out as the last layer's would be: ``head(norm(h))``, ``[..., vocabulary]``."""
+        """Read a state out as the last layer's would be: ``head(norm(h))``, ``[..., vocabulary]``.
+
+        Raises:
+            InputError: the model has no head.
+        """
+        if self.anatomy.head is None:
+            raise InputError("this model predicts nothing by itself; metric=residual works without predictions")
         return self.anatomy.head(self.anatomy.norm(state))
 
     @contextmanager

@@ -69,8 +69,7 @@ class LensDescription:
 
 def describe(stack: LayerStack, model: str) -> LensDescription:
     """Return what a lens must match to read this stack."""
-    width = stack.anatomy.attention_outputs[0].out_features
-    return LensDescription(stack.n_layers, width, model, readout_digest(stack))
+    return LensDescription(stack.n_layers, stack.width, model, readout_digest(stack))
 
 
 def readout_digest(stack: LayerStack) -> str:

@@ -32,7 +32,7 @@ class LensFitting(LightningModule):
 
     def __init__(self, stack: LayerStack, recipe: TunedLensRecipe, batches: ShuffledPasses) -> None:
         super().__init__()
-        self.translators = WhitenedTranslators(stack.n_layers, stack.anatomy.attention_outputs[0].out_features)
+        self.translators = WhitenedTranslators(stack.n_layers, stack.width)
         self._stack, self._recipe, self._batches = stack, recipe, batches
         self._amino_acids = stack.spelling.amino_acids
 
