@@ -42,7 +42,7 @@ MODELS: dict[str, LanguageModel] = {
     ),
 }
 RELATIVES: dict[str, LanguageModel] = {}
-"""Families whose stacks are held to their own forward pass; the two of `MODELS` are measured in every other test too."""
+"""Families whose stacks are held to their own forward pass; those of `MODELS` are measured in every other test too."""
 ALL = MODELS | RELATIVES
 
 PROTEINS = (
