@@ -14,7 +14,7 @@ from plmdepth.errors import InputError
 from plmdepth.language_models import weights
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.weights import load_stack, weights_digest, weights_place
-from tests.stacks import MODELS, stack_of
+from tests.stacks import MODELS, example_for, stack_of
 
 ESM2 = MODELS["esm2"]
 
@@ -34,6 +34,21 @@ def test_a_local_folder_gives_back_the_same_weights(saved: Path) -> None:
     loaded = load_stack(from_folder(saved), seed=0).module.state_dict()
     for name, tensor in stack_of("esm2").module.state_dict().items():
         assert torch.equal(loaded[name], tensor), name
+
+
+def test_with_its_layers_on_disk_a_model_gives_the_same_numbers(saved: Path) -> None:
+    from_disk = load_stack(replace(from_folder(saved), placement="disk"), seed=0)
+    layers = {parameter.device.type for layer in from_disk.anatomy.layers for parameter in layer.parameters()}
+    assert layers == {"meta"}
+    tokens = example_for(from_disk).tokens
+    with torch.no_grad():
+        mine, theirs = (stack.logits(stack.run(tokens)) for stack in (from_disk, stack_of("esm2")))
+    assert torch.equal(mine, theirs)
+
+
+def test_random_weights_cannot_lie_on_disk() -> None:
+    with pytest.raises(InputError, match="random ones are made in memory"):
+        load_stack(replace(ESM2, placement="disk"), seed=0)
 
 
 def test_random_weights_belong_to_the_seed_and_leave_torchs_own_state_alone() -> None:

@@ -8,6 +8,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from plmdepth.analysis.batches import Batch, BatchedProteins
+from plmdepth.language_models.checkpoints.placement import is_dispatched
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.accumulators import accumulator, bootstrap_weights
 from plmdepth.metrics.metric import Metric
@@ -29,7 +30,8 @@ class AnalysisModule(LightningModule):
         self, stack: LayerStack, metric: Metric, batches: BatchedProteins, sequences: SequenceTable, seed: int
     ) -> None:
         super().__init__()
-        self.language_model = stack.module  # a submodule, so that the trainer moves it to its device
+        if not is_dispatched(stack.module):
+            self.language_model = stack.module  # a submodule, so that the trainer moves it to its device
         self.curves = accumulator(metric.reduction, (len(metric.quantities), stack.n_layers + 1))
         self.matrices = accumulator(metric.reduction, (len(metric.matrices), stack.n_layers, stack.n_layers))
         self.residues = 0

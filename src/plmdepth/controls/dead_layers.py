@@ -7,6 +7,7 @@ import torch
 
 from plmdepth.controls.control import Control
 from plmdepth.errors import InputError
+from plmdepth.language_models.checkpoints.placement import is_dispatched
 from plmdepth.language_models.layer_stack import LayerStack
 
 
@@ -28,6 +29,8 @@ class DeadLayers(Control):
         """
         if stack.anatomy.wiring == "post_norm":
             raise InputError("control=dead_layers: in this family norms stand on the stream, so no layer can be dead")
+        if is_dispatched(stack.module):
+            raise InputError("control=dead_layers changes weights in memory; use model.placement=memory")
         first = stack.n_layers // 2 + 1
         layers = range(first, stack.n_layers + 1) if self.layers is None else self.layers
         if not layers:

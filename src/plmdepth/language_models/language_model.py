@@ -15,7 +15,7 @@ from plmdepth.language_models.spelling import Spelling
 
 DType = Literal["float32", "bfloat16", "float16"]
 ObjectiveName = Literal["autoregressive", "masked", "diffusion"]
-_NOT_FACTS = {"weights", "hub_id", "fair_esm", "attention"}
+_NOT_FACTS = {"weights", "hub_id", "fair_esm", "attention", "placement"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,8 @@ class LanguageModel(ABC):
         dtype: precision in which the model runs.
         attention: Hugging Face attention implementation, ``eager`` or ``sdpa``, where the architecture has it.
         modality: what the model reads.
+        placement: where the weights lie while it runs: ``memory``; ``disk``, a layer at a time in memory; or ``auto``,
+            spread over GPUs, memory and disk.
         miniature: toy width and depth with random weights, to try a whole path in seconds.
     """
 
@@ -52,6 +54,7 @@ class LanguageModel(ABC):
     dtype: DType = "float32"
     attention: Literal["sdpa", "eager"] = "eager"
     modality: Literal["sequence"] = "sequence"
+    placement: Literal["memory", "disk", "auto"] = "memory"
     miniature: bool = False
 
     architecture: ClassVar[type[PreTrainedModel]]

@@ -34,6 +34,8 @@ def load_stack(model: LanguageModel, seed: int) -> LayerStack:
     model = model.resolved()
     if model.attention == "sdpa" and not model.architecture._supports_sdpa:
         raise InputError(f"{model.name} has no attention=sdpa; use model.attention=eager")
+    if model.placement != "memory" and model.weights == "random":
+        raise InputError(f"model.placement={model.placement} reads weights from files; random ones are made in memory")
     module = _random(model, seed) if model.weights == "random" else _loaded(model, weights_place(model))
     return LayerStack(module=module, anatomy=model.anatomy(module), spelling=model.spelling)
 

@@ -10,6 +10,7 @@ from transformers.utils import logging as transformers_logging
 
 from plmdepth.errors import InputError
 from plmdepth.language_models.checkpoints.files import first_line, weight_files
+from plmdepth.language_models.checkpoints.placement import forget_with, loading_options
 from plmdepth.language_models.language_model import LanguageModel
 
 
@@ -35,6 +36,7 @@ def read_native(model: LanguageModel, folder: Path) -> PreTrainedModel:
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what it would warn of is an error here
     transformers_logging.disable_progress_bar()
+    options = loading_options(model)
     try:
         loaded: Any = model.architecture.from_pretrained(
             folder,
@@ -45,12 +47,14 @@ def read_native(model: LanguageModel, folder: Path) -> PreTrainedModel:
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            **options,
         )
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise InputError(f"cannot read the weights in {folder}: {first_line(error)}; the file is damaged") from error
     finally:
         transformers_logging.set_verbosity(verbosity)
     module, info = loaded
+    forget_with(module, options)
     _check_keys(model, folder, info)
     return module
 
