@@ -6,8 +6,8 @@ from pathlib import Path
 from plmdepth.commands.entry import main
 
 
-def task(*cell: object) -> str:
-    """Run one cell; imported here because help and refusals should not wait for torch."""
+def task(*cell: object) -> Path:
+    """Run one cell and return its folder; imported here because help and refusals should not wait for torch."""
     from plmdepth.commands.analyze import analyze  # noqa: PLC0415
 
     return analyze(*cell)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +16,7 @@ from rich.console import Console
 from plmdepth.commands.analyze import analyze
 from plmdepth.commands.entry import main
 from plmdepth.errors import InputError
+from plmdepth.results.atomic import write_json
 from plmdepth.results.cell_folder import writing_cell
 from plmdepth.results.record import read_record
 
@@ -23,18 +25,18 @@ SMALL = ("model.miniature=true", "dataset.size=4")
 
 
 class Cells:
-    """A task that notes its cells and ends each as told."""
+    """A task that notes its cells and ends each as told; it leaves no record."""
 
     def __init__(self, *endings: BaseException | None) -> None:
         self.seeds: list[int] = []
         self._endings = endings
 
-    def __call__(self, config: DictConfig, console: Console) -> str:
+    def __call__(self, config: DictConfig, console: Console) -> Path:
         self.seeds.append(config.seed)
         ending = self._endings[len(self.seeds) - 1] if self._endings else None
         if ending is not None:
             raise ending
-        return f"seed {config.seed}"
+        return Path(f"outputs/analyze/tiny_masked/demo/suite/seed {config.seed}")
 
 
 Run = Callable[..., int]
@@ -59,7 +61,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    def run(task: Callable[[DictConfig, Console], str], *arguments: str) -> int:
+    def run(task: Callable[[DictConfig, Console], Path], *arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["analyze.py", *arguments])
         return main(conf, "analyze", task)
 
@@ -111,9 +113,9 @@ def test_outputs_below_a_file_are_refused_in_one_line(
 ) -> None:
     (empty_folder / "notes.txt").touch()
 
-    def task(config: DictConfig, console: Console) -> str:
-        with writing_cell(Path(config.outputs) / "cell", ""):
-            return "cell"
+    def task(config: DictConfig, console: Console) -> Path:
+        with writing_cell(Path(config.outputs) / "cell", "") as staging:
+            return staging
 
     assert run(task, "outputs=notes.txt") == 2
     assert "notes.txt" in _only_line(capsys)
@@ -168,9 +170,50 @@ def test_a_sweep_goes_on_after_a_bad_cell_and_ends_with_the_worst_code(
 
 def test_the_summary_of_a_sweep_says_why_a_cell_was_bad(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run(Cells(None, InputError("a.fasta is empty")), "-m", "seed=0,1")
-    rows = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
-    assert [cell.strip() for cell in rows[0].split("│")[1:3]] == ["seed 0", "done"]
-    assert [cell.strip() for cell in rows[1].split("│")[1:3]] == ["tiny_masked x demo", "a.fasta is empty"]
+    assert "  tiny_masked x demo: a.fasta is empty" in capsys.readouterr().out.splitlines()
+
+
+class Recorded(Cells):
+    """A task whose cells leave a scalar."""
+
+    def __call__(self, config: DictConfig, console: Console) -> Path:
+        folder = super().__call__(config, console)
+        folder.mkdir(parents=True)
+        scalars = {"scalars": {"accuracy_final": config.seed / 2}, "scalar_intervals": {"accuracy_final": None}}
+        write_json(folder / "result.json", {"identity": {"seed": config.seed}, **scalars})
+        return folder
+
+
+def test_a_sweep_ends_in_the_scalars_of_its_cells_and_keeps_them(
+    run: Run, capsys: pytest.CaptureFixture[str], empty_folder: Path
+) -> None:
+    assert run(Recorded(None, InputError("bad"), None), "-m", "seed=0,1,2") == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if "seed=" in line] == [
+        ["tiny_masked,", "seed=0", "0.00"],
+        ["tiny_masked,", "seed=2", "1.00"],
+    ]
+    assert lines[-1] == "  comparison: outputs/comparison.csv"
+    table = pd.read_csv(empty_folder / "outputs" / "comparison.csv")
+    assert table[["variant", "scalar", "value"]].to_numpy().tolist() == [
+        ["seed=0", "accuracy_final", 0.0],
+        ["seed=2", "accuracy_final", 1.0],
+    ]
+
+
+def test_a_comparison_that_cannot_be_written_is_code_2_and_says_that_the_records_are_whole(
+    run: Run, capsys: pytest.CaptureFixture[str], empty_folder: Path
+) -> None:
+    (empty_folder / "outputs" / "comparison.csv").mkdir(parents=True)
+    assert run(Recorded(), "-m", "seed=0,1") == 2
+    line = _only_line(capsys)
+    assert line.startswith("error: cannot write outputs/comparison.csv: ")
+    assert line.endswith("; the records are whole")
+
+
+def test_a_sweep_without_scalars_leaves_no_comparison(run: Run, empty_folder: Path) -> None:
+    assert run(Cells(), "-m", "seed=0,1") == 0
+    assert not list(empty_folder.rglob("comparison.csv"))
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def test_every_folder_is_a_group_and_every_file_in_it_an_option(tmp_path: Path) 
         ["objective=diffusion", "objective.noise_levels=[0.2,0.8]"],
         ["model=tiny_diffusion", "objective.noise_levels=[0.2]"],
         ["metric.metrics.logit_lens.vocabulary=full"],
+        ["metric=effective_depth", "metric.parts.layer_skip.reduction=mean"],
         ["experiment=pretrain_tiny"],
         ["seed=0,1,2"],
         ["seed=range(0,3)"],
@@ -108,6 +109,12 @@ def test_a_group_of_the_other_entry_point_is_refused(conf: Path, entry: str, arg
 def test_what_cannot_be_read_is_shown_with_what_to_do(conf: Path, argument: str) -> None:
     assert _refusal(conf, argument) == (
         f"cannot read {argument!r}; write key=value (quote values with spaces or brackets for the shell)"
+    )
+
+
+def test_an_empty_mapping_is_refused_because_it_would_change_nothing(conf: Path) -> None:
+    assert _refusal(conf, "metric=effective_depth", "metric.parts={}") == (
+        "metric.parts={} would change nothing; set the keys below it, metric.parts.KEY=VALUE"
     )
 
 

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from rich.console import Console
 
-from plmdepth.commands.analyze import configured_analysis
+from plmdepth.commands.analyze import configured_cell
 from plmdepth.results import identity
-from plmdepth.results.identity import Identity
+from plmdepth.results.identity import Identity, flat, place_of
 
 FACTS = {
     "model": {"name": "esm2_8m", "dtype": "float32"},
@@ -74,6 +75,22 @@ def test_the_folder_is_named_after_the_cell() -> None:
     assert CELL.folder(Path("outputs")) == Path("outputs/analyze/esm2_8m/demo/residual") / CELL.id
 
 
+def test_a_folder_is_read_backwards() -> None:
+    outputs = Path("some/outputs")
+    assert place_of(CELL.folder(outputs)) == (outputs, "analyze", "esm2_8m", "demo", "residual", CELL.id)
+
+
+def test_a_nested_configuration_becomes_flat() -> None:
+    nested = {"model": {"name": "a", "size": {"layers": 2}}, "seed": 0, "levels": [0.2, 0.8], "limit": None}
+    assert flat(nested) == {
+        "model.name": "a",
+        "model.size.layers": 2,
+        "seed": 0,
+        "levels": [0.2, 0.8],
+        "limit": None,
+    }
+
+
 def test_the_cell_reads_as_model_dataset_and_measurement() -> None:
     assert str(CELL) == "esm2_8m x demo x residual"
 
@@ -88,7 +105,7 @@ def hydra(conf: Path) -> Iterator[None]:
 def _folder(*overrides: str) -> Path:
     config = compose("analyze", overrides=[*SMALL, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(config)
-    return configured_analysis(config).identity.folder(Path())
+    return configured_cell(config, Console()).identity.folder(Path())
 
 
 NUMBERS_CHANGE = [
@@ -107,6 +124,7 @@ NUMBERS_CHANGE = [
     ["objective=diffusion"],
     ["objective.mask_fraction=0.3"],
     ["metric=residual"],
+    ["metric=effective_depth"],
     ["metric.metrics.logit_lens.vocabulary=full"],
     ["control=shuffled_residues"],
     ["control=dead_layers"],
@@ -140,3 +158,14 @@ def test_an_option_that_changes_no_number_leads_to_the_same_folder(overrides: Se
 @pytest.mark.usefixtures("hydra")
 def test_two_settings_of_a_control_do_not_share_a_folder() -> None:
     assert _folder("control=dead_layers", "control.layers=[1]") != _folder("control=dead_layers", "control.layers=[2]")
+
+
+@pytest.mark.usefixtures("hydra")
+@pytest.mark.parametrize("option", ["layer_skip.reduction=mean", "suite.metrics.logit_lens.vocabulary=full"])
+def test_an_option_of_a_part_leads_the_whole_to_another_folder(option: str) -> None:
+    assert _folder("metric=effective_depth", f"metric.parts.{option}") != _folder("metric=effective_depth")
+
+
+@pytest.mark.usefixtures("hydra")
+def test_an_option_of_a_part_that_changes_speed_alone_changes_nothing() -> None:
+    assert _folder("metric=effective_depth", "metric.parts.layer_skip.max_rows=2") == _folder("metric=effective_depth")

@@ -13,7 +13,7 @@ from wandb.proto import wandb_internal_pb2
 
 from plmdepth.results.identity import Identity
 from plmdepth.results.record import CURVE_COLUMNS, Record
-from plmdepth.results.wandb_sink import WandbTracking, curve_name, flat, history
+from plmdepth.results.wandb_sink import WandbTracking, curve_name, history
 
 CELL = Identity("analyze", "esm2_8m", "demo", "suite", {"model": {"name": "esm2_8m", "dtype": "float32"}, "seed": 3})
 LOG_HEADER, BLOCK = 7, 32768
@@ -297,14 +297,3 @@ def test_history_counts_layers_in_whole_numbers() -> None:
 def test_a_curve_has_the_same_name_for_every_model() -> None:
     assert curve_name("logit_lens", "entropy", "") == "curves/logit_lens/entropy"
     assert curve_name("residual", "cosine", "mlp") == "curves/residual/cosine/mlp"
-
-
-def test_a_nested_configuration_becomes_flat() -> None:
-    nested = {"model": {"name": "a", "size": {"layers": 2}}, "seed": 0, "levels": [0.2, 0.8], "limit": None}
-    assert flat(nested) == {
-        "model.name": "a",
-        "model.size.layers": 2,
-        "seed": 0,
-        "levels": [0.2, 0.8],
-        "limit": None,
-    }

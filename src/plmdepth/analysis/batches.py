@@ -39,8 +39,8 @@ class BatchedProteins(Dataset[Batch]):
         self, proteins: Sequence[Protein], objective: Objective, spelling: Spelling, tokens_per_batch: int, seed: int
     ) -> None:
         self._proteins, self._objective, self._spelling, self._seed = proteins, objective, spelling, seed
-        extra = len(spelling.prefix) + len(spelling.suffix)
-        self._batches = token_budget_batches([len(protein) for protein in proteins], tokens_per_batch, extra)
+        lengths = [spelling.n_tokens(len(protein)) for protein in proteins]
+        self._batches = token_budget_batches(lengths, tokens_per_batch, extra=0)
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -14,12 +14,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.table import Table
 
 from plmdepth.commands.flags import check_flags, split_arguments
 from plmdepth.commands.help import help_text
 from plmdepth.commands.overrides import check_overrides
 from plmdepth.errors import InputError
+from plmdepth.report.comparison import comparison_csv, print_comparison, read_row
+from plmdepth.results.atomic import write_text
+from plmdepth.results.identity import place_of
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 _STORAGE_ERRORS = {
@@ -31,17 +33,18 @@ _STORAGE_ERRORS = {
     errno.EEXIST: "a file stands where a folder is needed",
 }
 
-Task = Callable[[DictConfig, Console], str]
-"""Runs one cell and returns its name."""
+Task = Callable[[DictConfig, Console], Path]
+"""Runs one cell and returns the folder of its record."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one cell ended."""
+    """How one cell ended: with a record, or with a message."""
 
     cell: str
     code: int
-    message: str
+    message: str = ""
+    folder: Path | None = None
 
 
 def main(conf: Path, entry: str, task: Task) -> int:
@@ -65,9 +68,9 @@ def main(conf: Path, entry: str, task: Task) -> int:
         _run_hydra(conf, entry, lambda config: outcomes.append(_attempt(task, config, console)))
     except (InputError, HydraException, OmegaConfBaseException) as error:
         return _refuse(str(error))
-    if len(outcomes) > 1:
-        console.print(_summary(outcomes))
     codes = {outcome.code for outcome in outcomes}
+    if len(outcomes) > 1:
+        codes.add(_compare(outcomes, console))
     return FAILED if FAILED in codes else max(codes, default=DONE)
 
 
@@ -81,14 +84,13 @@ def _attempt(task: Task, config: DictConfig, console: Console) -> Outcome:
     """Run one cell; whatever happens, the sweep goes on."""
     name = f"{config.model.name} x {config.dataset.name}"
     try:
-        return Outcome(task(config, console), DONE, "done")
+        return Outcome(name, DONE, folder=task(config, console))
     except InputError as error:
         return Outcome(name, _refuse(str(error)), str(error))
     except OSError as error:
-        if error.errno not in _STORAGE_ERRORS:
+        if (reason := _storage_reason(error)) is None:
             return _failed(name, error)
-        place = f" ({error.filename})" if error.filename else ""
-        message = f"cannot write the record: {_STORAGE_ERRORS[error.errno]}{place}; nothing was lost, give outputs=DIR"
+        message = f"cannot write the record: {reason}; nothing was lost, give outputs=DIR"
         return Outcome(name, _refuse(message), message)
     except Exception as error:  # noqa: BLE001 (any failure of a cell is reported and the sweep goes on)
         return _failed(name, error)
@@ -106,13 +108,27 @@ def _refuse(message: str) -> int:
     return WRONG_INPUT
 
 
-def _summary(outcomes: list[Outcome]) -> Table:
-    table = Table(title=f"{len(outcomes)} cells", title_justify="left")
-    table.add_column("cell")
-    table.add_column("outcome")
-    for outcome in outcomes:
-        table.add_row(outcome.cell, outcome.message, style="" if outcome.code == DONE else "red")
-    return table
+def _storage_reason(error: OSError) -> str | None:
+    """Return what is wrong with the storage, and where; None if it is something else."""
+    reason = _STORAGE_ERRORS.get(error.errno or 0)
+    place = f" ({error.filename})" if error.filename else ""
+    return reason and f"{reason}{place}"
+
+
+def _compare(outcomes: list[Outcome], console: Console) -> int:
+    """Show the cells of a sweep side by side and keep their scalars beside the records; return the exit code."""
+    folders = [outcome.folder for outcome in outcomes if outcome.folder is not None]
+    rows = [read_row(folder) for folder in folders]
+    print_comparison(rows, [(each.cell, each.message) for each in outcomes if each.folder is None], console)
+    if not (table := comparison_csv(rows)):
+        return DONE
+    path = place_of(folders[0]).outputs / "comparison.csv"
+    try:
+        write_text(path, table)
+    except OSError as error:
+        return _refuse(f"cannot write {path}: {_storage_reason(error) or error}; the records are whole")
+    console.print(f"  comparison: {path}", highlight=False, soft_wrap=True)
+    return DONE
 
 
 @contextmanager

@@ -11,10 +11,12 @@ analyze.py: measure what each layer of a protein language model does.
   python analyze.py                                          the bundled model on the bundled proteins
   python analyze.py model=esm2_8m dataset=fasta dataset.path=my.fasta
   python analyze.py -m model=tiny_masked,tiny_autoregressive metric=logit_lens,residual
+  python analyze.py -m model=tiny_masked,tiny_autoregressive metric=effective_depth   ends in a table over models
   python analyze.py metric=logit_lens lens=tuned lens.path=DIR   with a lens that train.py fitted
 
 A cell is model x dataset x metric; -m runs a grid of them. A record is written to
 outputs/analyze/<model>/<dataset>/<metric>/<id>/; a finished cell is not run again (force=true repeats it).
+The scalars of a grid are written to outputs/comparison.csv.
 """,
     "train": """\
 train.py: train a language model on the bundled grammar, or fit a probe to a frozen one.

@@ -65,6 +65,8 @@ def _check_key(override: Override, known: set[str], choices: Sequence[str]) -> N
     key = override.key_or_group
     if override.is_delete():
         raise InputError(f"~{key} would leave a hole in the configuration; choose another option instead")
+    if override.value() == {}:
+        raise InputError(f"{key}={{}} would change nothing; set the keys below it, {key}.KEY=VALUE")
     if not (key in known or key.startswith("hydra") or override.is_add() or override.is_force_add()):
         given = f" (with {', '.join(choices)})" if choices else ""
         raise InputError(f"unknown key {key}{given}{nearest(key, known)}")

@@ -1,36 +1,28 @@
 """``train.py probe=...``: one probe cell from its configuration."""
 
+from functools import partial
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from plmdepth.analysis.run import check_objective
+from plmdepth.commands.cells import Cell, finished
 from plmdepth.commands.objects import build, check_run_options, options
 from plmdepth.commands.trainers import build_trainer
 from plmdepth.probes.run import LensCell, run_lens_cell
 from plmdepth.report.terminal import print_record
-from plmdepth.results.record import is_finished, read_record
-from plmdepth.results.tracking import Tracking
+from plmdepth.results.record import read_record
 
 
-def fit_probe(config: DictConfig, console: Console) -> str:
-    """Run the cell unless its record is there, then show it and how the lens is used."""
+def fit_probe(config: DictConfig, console: Console) -> Path:
+    """Run the cell unless its record is there, then show it and how the lens is used; return the record's folder."""
     cell = configured_probe(config)
-    tracking: Tracking = build(config, "tracking")
-    identity = cell.identity
-    folder = identity.folder(Path(config.outputs))
-    if is_finished(folder) and not config.force:
-        note = f"{identity} was done before and is not run again; force=true repeats it"
-        console.print(f"  {note}", style="yellow", soft_wrap=True)
-    else:
-        with tracking.run(identity) as sink:
-            run_lens_cell(cell, folder, OmegaConf.to_yaml(config, resolve=True))
-            sink.publish(read_record(folder))
+    folder = finished(Cell(cell.identity, partial(run_lens_cell, cell)), config, console)
     print_record(read_record(folder), console)
     use = f"python analyze.py model={cell.model.name} metric=logit_lens lens=tuned lens.path={folder / 'lens'}"
     console.print(f"  read with it: {use}", highlight=False, markup=False, soft_wrap=True)
-    return str(identity)
+    return folder
 
 
 def configured_probe(config: DictConfig) -> LensCell:

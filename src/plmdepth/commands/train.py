@@ -17,8 +17,8 @@ from plmdepth.results.record import is_finished
 
 
 @quiet_libraries()
-def train(config: DictConfig, console: Console) -> str:
-    """Run the cell unless its record is there, then show the model card, or the curves of the probe."""
+def train(config: DictConfig, console: Console) -> Path:
+    """Run the cell unless its record is there, then show the model card or the curves; return its folder."""
     if "probe" in config:
         return fit_probe(config, console)
     cell = configured_pretraining(config)
@@ -32,7 +32,7 @@ def train(config: DictConfig, console: Console) -> str:
         run_pretraining(cell, folder, OmegaConf.to_yaml(config, resolve=True))
     console.print((folder / "weights" / "README.md").read_text(encoding="utf-8"), highlight=False, markup=False)
     console.print(f"weights: {folder / 'weights'}", highlight=False, soft_wrap=True)
-    return str(identity)
+    return folder
 
 
 def configured_pretraining(config: DictConfig) -> Pretraining:

@@ -13,20 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Okabe and Ito's colours, in an order whose lightness differs too; dashes and markers tell lines apart in grey.
-_COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7")
+from plmdepth.report.style import COLOURS, STYLE, save, subtitle
+
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v")
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "svg.hashsalt": "plmdepth",  # the same record gives the same file
-}
 
 
 @dataclass(frozen=True)
@@ -117,10 +107,10 @@ def write_figures(curves: pd.DataFrame, matrices: Mapping[str, np.ndarray], fold
     written = []
     for metric, rows in curves.groupby("metric", sort=False):
         title, panels = FIGURES.get(str(metric)) or _plain_figure(str(metric), rows)
-        written += _save(draw(rows, f"{title}\n{_subtitle(rows)}", panels), folder / str(metric))
+        written += save(draw(rows, f"{title}\n{subtitle(rows)}; bands: 95 % intervals", panels), folder / str(metric))
     if matrices:
-        title = f"Pairs of layers\n{_subtitle(curves).partition(';')[0]}"
-        written += _save(draw_matrices(matrices, title), folder / "matrices")
+        title = f"Pairs of layers\n{subtitle(curves)}"
+        written += save(draw_matrices(matrices, title), folder / "matrices")
     return written
 
 
@@ -134,7 +124,7 @@ def _plain_figure(metric: str, rows: pd.DataFrame) -> tuple[str, tuple[Panel, ..
 
 def draw_matrices(matrices: Mapping[str, np.ndarray], title: str) -> Figure:
     """Draw matrices over pairs of layers as heat maps side by side; blank where undefined."""
-    with mpl.rc_context({**_STYLE, "axes.grid": False}):
+    with mpl.rc_context({**STYLE, "axes.grid": False}):
         n_rows, n_columns = -(-len(matrices) // 3), min(3, len(matrices))
         figure = Figure(figsize=(3.3 * max(2, n_columns), 2.9 * n_rows + 0.6), layout="constrained")
         FigureCanvasAgg(figure)
@@ -172,7 +162,7 @@ def _draw_matrix(axis: Axes, name: str, matrix: np.ndarray) -> None:
 def draw(rows: pd.DataFrame, title: str, panels: Iterable[Panel]) -> Figure:
     """Draw the panels of one figure, two in a row, over layers 0..L."""
     panels = tuple(panels)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         n_rows, n_columns = (len(panels) + 1) // 2, min(2, len(panels))
         figure = Figure(figsize=(max(5.4, 3.6 * n_columns), 2.5 * n_rows + 0.5), layout="constrained")
         FigureCanvasAgg(figure)
@@ -191,19 +181,19 @@ def _draw_panel(axis: Axes, rows: pd.DataFrame, panel: Panel) -> None:
         shown = shown[shown["component"].isin(panel.components)]
     lines = list(shown.groupby(["quantity", "component"], sort=False))
     for number, ((quantity, component), line) in enumerate(lines):
-        index = number % len(_COLOURS)
+        index = number % len(COLOURS)
         name = _line_name(str(quantity), str(component), panel)
         axis.plot(
             line["layer"],
             line["value"],
             label=name,
-            color=_COLOURS[index],
+            color=COLOURS[index],
             linestyle=_DASHES[index],
             marker=_MARKERS[index],
             markersize=3.5,
             linewidth=1.3,
         )
-        axis.fill_between(line["layer"], line["ci_low"], line["ci_high"], color=_COLOURS[index], alpha=0.2, linewidth=0)
+        axis.fill_between(line["layer"], line["ci_low"], line["ci_high"], color=COLOURS[index], alpha=0.2, linewidth=0)
     if panel.reference is not None:
         axis.axhline(panel.reference, color="#777777", linewidth=0.8)
     axis.set_yscale(panel.scale)
@@ -221,19 +211,3 @@ def _line_name(quantity: str, component: str, panel: Panel) -> str:
     if len(panel.quantities) == 1:
         return component or quantity.replace("_", " ")
     return quantity.replace("_overlap", "").replace("top", "top-").replace("_", " ")
-
-
-def _subtitle(rows: pd.DataFrame) -> str:
-    first = rows.iloc[0]
-    return (
-        f"{first['model']} ({first['n_layers']} layers, {first['parameters'] / 1e6:.3g} M), "
-        f"{rows['n'].max()} proteins of {first['dataset']}; bands: 95 % intervals"
-    )
-
-
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    files = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
-    figure.savefig(files[0], dpi=150)
-    with mpl.rc_context({"svg.hashsalt": _STYLE["svg.hashsalt"]}):
-        figure.savefig(files[1], metadata={"Date": None})
-    return files

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SCHEMA = 1
 """Version of the record and of the numbers: raised when either changes, so no old record is taken for a new one."""
@@ -44,3 +44,27 @@ class Identity:
 
     def __str__(self) -> str:
         return f"{self.model} x {self.dataset} x {self.measurement}"
+
+
+class Place(NamedTuple):
+    """What the folder of a record says: `Identity.folder` read backwards."""
+
+    outputs: Path
+    entry: str
+    model: str
+    dataset: str
+    measurement: str
+    id: str
+
+
+def place_of(folder: Path) -> Place:
+    """Return what the folder of a record says."""
+    return Place(folder.parents[4], *folder.parts[-5:])
+
+
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested facts with dotted keys, which can be compared, filtered and grouped by."""
+    items: dict[str, Any] = {}
+    for key, value in nested.items():
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return items

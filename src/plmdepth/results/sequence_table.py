@@ -48,7 +48,7 @@ class SequenceTable:
             cross_entropy: cross-entropy of each in nats per residue; None where it was not measured.
         """
         for protein, positions, loss in zip(proteins, targets, cross_entropy, strict=True):
-            self._add(protein.id, len(protein), protein.sha256, list(positions), loss, "")
+            self._add(protein.id, len(protein), protein.sha256, sorted(positions), loss, "")
 
     def add_skipped(self, skipped: Sequence[Skipped]) -> None:
         """Add sequences that were not measured, with the reason."""

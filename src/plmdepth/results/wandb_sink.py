@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 import wandb
 
-from plmdepth.results.identity import Identity
+from plmdepth.results.identity import Identity, flat
 from plmdepth.results.record import Record
 
 
@@ -105,14 +105,6 @@ def curve_name(metric: str, quantity: str, component: str, scope: str = "") -> s
     'curves/residual/cosine/mlp'
     """
     return "/".join(part for part in ("curves", metric, quantity, component, scope) if part)
-
-
-def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested dictionary with dotted keys, which W&B can filter and group by."""
-    items: dict[str, Any] = {}
-    for key, value in nested.items():
-        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return items
 
 
 def _plain(value: Any) -> Any:

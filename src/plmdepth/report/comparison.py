@@ -1,0 +1,163 @@
+"""The scalars of many cells side by side: a table to read and one to compute with, from the records alone."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from plmdepth.results.atomic import read_json
+from plmdepth.results.identity import Place, flat, place_of
+
+_COLUMNS = ("model", "dataset", "metric", "id", "variant", "n_layers", "scalar", "value", "low", "high")
+_HASHES = ("id", "weights", "proteins")
+_WIDTH = 19  # of a column: "0.67 [0.67, 0.67]" and the space beside it
+_UNDEFINED = "undefined"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the record of one cell says.
+
+    Attributes:
+        place: the cell.
+        facts: its identity, flat.
+        scalars: its numbers, None where undefined.
+        intervals: their 95 % intervals, where they have one.
+    """
+
+    place: Place
+    facts: Mapping[str, Any]
+    scalars: Mapping[str, float | None]
+    intervals: Mapping[str, Mapping[str, float] | None]
+
+
+def read_row(folder: Path) -> Row:
+    """Return what the record in a folder says."""
+    result = read_json(folder / "result.json") or {}
+    return Row(
+        place_of(folder),
+        flat(result.get("identity", {})),
+        result.get("scalars", {}),
+        result.get("scalar_intervals", {}),
+    )
+
+
+def print_comparison(rows: Sequence[Row], failures: Sequence[tuple[str, str]], console: Console) -> None:
+    """Print a row a finished cell, then why the others are missing.
+
+    Args:
+        rows: the finished cells.
+        failures: name and message of every other cell.
+        console: where it goes; a table that is wider is split by its columns.
+    """
+    console.print(f"{len(rows) + len(failures)} cells{_shared(rows)}", highlight=False, soft_wrap=True)
+    for table in _tables(rows, console.width):
+        console.print(table)
+    for cell, message in failures:
+        console.print(f"  {cell}: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+    if any(name.startswith("ed_") for name in _shown(rows).values()):
+        console.print("  ed_*: share of the depth (layer / L) [95 % interval]", highlight=False, markup=False)
+
+
+def comparison_csv(rows: Sequence[Row]) -> str:
+    """Return the long table, one row a cell and scalar, empty where undefined; empty if there is no scalar."""
+    lines = [line for row, variant in zip(rows, _variants(rows), strict=True) for line in _lines(row, variant)]
+    if not lines:
+        return ""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_COLUMNS, *lines])
+    return text.getvalue()
+
+
+def _lines(row: Row, variant: str) -> Iterator[tuple[Any, ...]]:
+    place, n_layers = row.place, row.facts.get("model.n_layers")
+    for name, value in row.scalars.items():
+        ends = row.intervals.get(name) or {}
+        cell = (place.model, place.dataset, place.measurement, place.id, variant, n_layers)
+        yield (*cell, name, value, ends.get("low"), ends.get("high"))
+
+
+def _tables(rows: Sequence[Row], width: int) -> Iterator[Table]:
+    """Yield the table, in as many pieces as the width asks for."""
+    labels, columns = _labels(rows), list(_shown(rows).items())
+    each = max(1, (width - max(map(len, labels), default=0) - 3) // _WIDTH)
+    for start in range(0, max(1, len(columns)), each) if rows else ():
+        piece = columns[start : start + each]
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("cell")
+        for _, heading in piece:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for label, row in zip(labels, rows, strict=True):
+            if not start or any(name in row.scalars for name, _ in piece):  # every cell stands in the first piece
+                table.add_row(Text(label), *(_cell(row, name) for name, _ in piece))
+        yield table
+
+
+def _shown(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the scalars that any cell has, each with its heading; of a depth in layers, its share of L alone."""
+    names = dict.fromkeys(name for row in rows for name in row.scalars)
+    shares = {f"{name}_depth": name for name in names if f"{name}_depth" in names}
+    headings = {name: shares.get(name, "\n".join(name.rsplit("_", 1))) for name in names}
+    return {name: heading for name, heading in headings.items() if name not in shares.values()}
+
+
+def _cell(row: Row, name: str) -> str:
+    if name not in row.scalars:
+        return ""
+    value, interval = row.scalars[name], row.intervals.get(name)
+    if value is None:
+        return _UNDEFINED
+    return _number(value) + (f" [{_number(interval['low'])}, {_number(interval['high'])}]" if interval else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}" if 0 < abs(value) < 0.01 else f"{value:.2f}"
+
+
+def _shared(rows: Sequence[Row]) -> str:
+    """Return data set and measurement where they are the same in every row."""
+    names = [{row.place.dataset for row in rows}, {row.place.measurement for row in rows}]
+    same = [next(iter(each)) for each in names if len(each) == 1]
+    return f": {', '.join(same)}" if same else ""
+
+
+def _labels(rows: Sequence[Row]) -> list[str]:
+    """Return a name for every row: its model, and what else tells it from the others."""
+    fields = [field for field in ("dataset", "measurement") if len({getattr(row.place, field) for row in rows}) > 1]
+    names = [" x ".join([row.place.model, *(getattr(row.place, field) for field in fields)]) for row in rows]
+    return [f"{name}, {variant}" if variant else name for name, variant in zip(names, _variants(rows), strict=True)]
+
+
+def _variants(rows: Sequence[Row]) -> list[str]:
+    """Return, for every row, what tells it from other rows of the same model, data set and measurement."""
+    alike: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        alike.setdefault(row.place[1:-1], []).append(row)
+    telling = {place: _telling(group) for place, group in alike.items()}
+    return [_variant(row, telling[row.place[1:-1]]) if len(alike[row.place[1:-1]]) > 1 else "" for row in rows]
+
+
+def _telling(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the facts in which rows differ, each with its name: the last word of its key where that is enough."""
+    keys = dict.fromkeys(key for row in rows for key in row.facts if _last_word(key) not in _HASHES)
+    differing = [key for key in keys if len({str(row.facts.get(key)) for row in rows}) > 1]
+    words = Counter(_last_word(key) for key in differing)
+    return {key: _last_word(key) if words[_last_word(key)] == 1 else key for key in differing}
+
+
+def _variant(row: Row, telling: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={row.facts[key]}" for key, name in telling.items() if key in row.facts) or row.place.id
+
+
+def _last_word(key: str) -> str:
+    """Return the end of a dotted name; ``is``, the name of a class, goes by its group."""
+    return key.removesuffix(".is").rsplit(".", 1)[-1]
