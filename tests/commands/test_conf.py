@@ -14,7 +14,7 @@ from plmdepth.language_models.language_model import LanguageModel
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 ENTRIES = ("analyze", "train")
-NO_OBJECT = ("experiment",)  # it sets keys of other groups
+NO_OBJECT = ("experiment", "sweep")  # it sets keys of other groups
 NEEDS = {"dataset/fasta": ["dataset.path=my.fasta"], "lens/tuned": ["lens.path=my_lens"]}
 OPTIONAL = ("probe",)  # none is chosen unless it is asked for
 

@@ -1,6 +1,7 @@
 """What both entry points share: help, checks, the grid of cells, the summary and the exit code."""
 
 import errno
+import gc
 import os
 import sys
 import traceback
@@ -18,6 +19,7 @@ from rich.console import Console
 from plmdepth.commands.flags import check_flags, split_arguments
 from plmdepth.commands.help import help_text
 from plmdepth.commands.overrides import check_overrides
+from plmdepth.commands.sweeps import expanded, is_sweep, plan
 from plmdepth.errors import InputError
 from plmdepth.report.comparison import comparison_csv, print_comparison, read_row
 from plmdepth.results.atomic import write_text
@@ -63,7 +65,7 @@ def main(conf: Path, entry: str, task: Task) -> int:
     outcomes: list[Outcome] = []
     try:
         check_flags(flags)
-        check_overrides(conf, entry, overrides)
+        overrides = _planned(conf, entry, flags, overrides, console)
         sys.argv[1:] = [*flags, *overrides]
         _run_hydra(conf, entry, lambda config: outcomes.append(_attempt(task, config, console)))
     except (InputError, HydraException, OmegaConfBaseException) as error:
@@ -72,6 +74,15 @@ def main(conf: Path, entry: str, task: Task) -> int:
     if len(outcomes) > 1:
         codes.add(_compare(outcomes, console))
     return FAILED if FAILED in codes else max(codes, default=DONE)
+
+
+def _planned(conf: Path, entry: str, flags: list[str], overrides: list[str], console: Console) -> list[str]:
+    """Check the overrides, show what a sweep will run, and return them with families replaced by their scales."""
+    overrides = expanded(conf, flags, overrides)
+    check_overrides(conf, entry, overrides)
+    if is_sweep(flags) and (table := plan(conf, entry, overrides)) is not None:
+        console.print(table)
+    return overrides
 
 
 def _run_hydra(conf: Path, entry: str, job: Callable[[DictConfig], None]) -> None:
@@ -94,6 +105,8 @@ def _attempt(task: Task, config: DictConfig, console: Console) -> Outcome:
         return Outcome(name, _refuse(message), message)
     except Exception as error:  # noqa: BLE001 (any failure of a cell is reported and the sweep goes on)
         return _failed(name, error)
+    finally:
+        gc.collect()  # the model of a cell goes before the next one comes
 
 
 def _failed(name: str, error: Exception) -> Outcome:

@@ -148,8 +148,10 @@ def _colours(matrix: np.ndarray) -> dict[str, Any]:
 
 def _draw_matrix(axis: Axes, name: str, matrix: np.ndarray) -> None:
     quantity, _, component = name.partition("/")
+    if component in _MATRIX_AXES:
+        matrix = matrix[:, : np.isfinite(matrix).any(0).sum()]  # up to the longest block that was dropped
     edges = (0.5, matrix.shape[1] + 0.5, matrix.shape[0] + 0.5, 0.5)
-    image = axis.imshow(matrix, extent=edges, interpolation="nearest", **_colours(matrix))
+    image = axis.imshow(matrix, extent=edges, interpolation="nearest", aspect="auto", **_colours(matrix))
     axis.figure.colorbar(image, ax=axis, shrink=0.8, label=quantity.replace("_", " "))
     axis.set_title(component, fontsize=9)
     across, down = _MATRIX_AXES.get(component, ("layer measured", "layer intervened on"))
@@ -164,7 +166,7 @@ def draw(rows: pd.DataFrame, title: str, panels: Iterable[Panel]) -> Figure:
     panels = tuple(panels)
     with mpl.rc_context(STYLE):
         n_rows, n_columns = (len(panels) + 1) // 2, min(2, len(panels))
-        figure = Figure(figsize=(max(5.4, 3.6 * n_columns), 2.5 * n_rows + 0.5), layout="constrained")
+        figure = Figure(figsize=(max(6.6, 3.6 * n_columns), 2.5 * n_rows + 0.5), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
         for axis, panel in zip(axes, panels, strict=False):
@@ -179,6 +181,7 @@ def _draw_panel(axis: Axes, rows: pd.DataFrame, panel: Panel) -> None:
     shown = rows[rows["quantity"].isin(panel.quantities)]
     if panel.components is not None:
         shown = shown[shown["component"].isin(panel.components)]
+    shown = shown.dropna(subset=["value"])  # a line joins the layers that were measured
     lines = list(shown.groupby(["quantity", "component"], sort=False))
     for number, ((quantity, component), line) in enumerate(lines):
         index = number % len(COLOURS)

@@ -1,0 +1,110 @@
+"""What a sweep will run: a family stands for all of its scales, and the plan is shown before it starts."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+from rich.table import Table
+
+from plmdepth.errors import InputError
+
+_MULTIRUN = ("-m", "--multirun")
+
+
+def is_sweep(flags: Sequence[str]) -> bool:
+    """Say whether a command line asks for several cells."""
+    return bool({*_MULTIRUN} & set(flags))
+
+
+def expanded(conf: Path, flags: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Return the overrides with every family of a sweep replaced by its scales.
+
+    Raises:
+        InputError: a preset of cells is given without the flag that runs several.
+    """
+    if is_sweep(flags):
+        return [_with_scales(conf, override) for override in overrides]
+    for override in overrides:
+        if override.startswith("sweep="):
+            raise InputError(f"{override} is a set of cells; add -m to run them")
+    return list(overrides)
+
+
+def scales(conf: Path, option: str) -> list[str]:
+    """Return the scales of a family, smallest first; of any other option, the option itself."""
+    file = conf / "model" / f"{option}.yaml"
+    if not file.exists() or _read(file).get("name", option) == option:
+        return [option]
+    found = [path.stem for path in file.parent.glob(f"{option}_*.yaml") if _extends(path, option)]
+    return sorted(found, key=lambda name: _layers_and_width(conf, name))
+
+
+def plan(conf: Path, entry: str, overrides: Sequence[str]) -> Table:
+    """Return what a sweep will run: every model with its size, and the number of cells."""
+    from plmdepth.language_models.size import GIGABYTE, n_parameters, weight_bytes  # noqa: PLC0415 (help needs no model)
+
+    axes = _axes(conf, entry, overrides)
+    models = axes.get("model", [])
+    others = {key: values for key, values in axes.items() if key != "model" and len(values) > 1}
+    n_cells = math.prod(len(values) for values in axes.values())
+    varied = "".join(f" x {len(values)} of {key}" for key, values in others.items())
+    table = Table(title=f"{n_cells} cells: {len(models) or 1} models{varied}", title_justify="left")
+    for heading, justify in (("model", "left"), ("parameters", "right"), ("weights in memory", "right")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    fixed = [each for each in overrides if "," not in each and not each.startswith(("model=", "sweep="))]
+    for name, model in _models(conf, entry, models, [each for each in fixed if each.startswith("model.")]):
+        table.add_row(name, f"{n_parameters(model) / 1e6:,.1f} M", f"{weight_bytes(model) / GIGABYTE:.2f} GB")
+    return table
+
+
+def _models(conf: Path, entry: str, names: Sequence[str], overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    from plmdepth.commands.objects import build  # noqa: PLC0415
+
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        for name in names:
+            yield name, build(compose(entry, overrides=[f"model={name}", *overrides]), "model")
+
+
+def _axes(conf: Path, entry: str, overrides: Sequence[str]) -> dict[str, list[str]]:
+    """Return the values that every swept key takes; those of a preset come first and give way to what is typed."""
+    preset = [override for override in overrides if override.startswith("sweep=")]
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        config = compose(entry, overrides=preset, return_hydra_config=True)
+    params: Any = config.hydra.sweeper.params or {}
+    texts = [f"{key}={value}" for key, value in params.items()] + [each for each in overrides if each not in preset]
+    parsed: list[Override] = OverridesParser.create().parse_overrides(texts)
+    return {each.key_or_group: list(_values(each)) for each in parsed if not each.is_delete()}
+
+
+def _values(override: Override) -> Iterator[str]:
+    if override.is_sweep_override():
+        yield from (str(value) for value in override.sweep_string_iterator())
+    else:
+        yield str(override.value())
+
+
+def _with_scales(conf: Path, override: str) -> str:
+    key, _, value = override.partition("=")
+    if key != "model" or not value.replace(",", "").replace("_", "").isalnum():
+        return override
+    return "model=" + ",".join(name for option in value.split(",") for name in scales(conf, option))
+
+
+def _extends(path: Path, family: str) -> bool:
+    return family in _read(path).get("defaults", [])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    return dict(content)
+
+
+def _layers_and_width(conf: Path, option: str) -> tuple[int, int, str]:
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        model = compose("analyze", overrides=[f"model={option}"]).model
+    return model.n_layers, model.width, option

@@ -1,0 +1,80 @@
+"""A family stands for all of its scales; presets of cells; the plan that is shown first."""
+
+import io
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from plmdepth.commands.sweeps import expanded, plan, scales
+from plmdepth.errors import InputError
+
+CONF = Path(__file__).parents[2] / "conf"
+ESM2 = ["esm2_8m", "esm2_35m", "esm2_150m", "esm2_650m", "esm2_3b", "esm2_15b"]
+
+
+def models_of(preset: str) -> list[str]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("analyze", overrides=[f"sweep={preset}"], return_hydra_config=True)
+    return [name.strip() for name in config.hydra.sweeper.params.model.split(",")]
+
+
+def shown(overrides: list[str]) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(plan(CONF, "analyze", overrides))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert isinstance(text, str)
+    return text
+
+
+def test_a_family_becomes_its_scales_the_smallest_first() -> None:
+    assert scales(CONF, "esm2") == ESM2
+    assert expanded(CONF, ["-m"], ["model=esm2", "metric=suite"]) == ["model=" + ",".join(ESM2), "metric=suite"]
+
+
+def test_a_scale_and_a_bundled_model_stay_what_they_are() -> None:
+    assert scales(CONF, "esm2_8m") == ["esm2_8m"]
+    assert expanded(CONF, ["--multirun"], ["model=tiny_masked,esm2_8m"]) == ["model=tiny_masked,esm2_8m"]
+
+
+def test_without_the_flag_a_family_is_its_default_scale() -> None:
+    assert expanded(CONF, [], ["model=esm2"]) == ["model=esm2"]
+
+
+def test_an_unknown_family_is_left_to_the_check_of_options() -> None:
+    assert expanded(CONF, ["-m"], ["model=esm22"]) == ["model=esm22"]
+
+
+def test_a_preset_without_the_flag_is_refused() -> None:
+    with pytest.raises(InputError, match="sweep=paper is a set of cells; add -m"):
+        expanded(CONF, [], ["sweep=paper"])
+
+
+def test_every_model_names_every_option_that_is_no_family() -> None:
+    options = {path.stem for path in CONF.glob("model/*.yaml") if OmegaConf.load(path)["name"] == path.stem}
+    found = models_of("every_model")
+    assert set(found) == options
+    assert len(found) == len(options)
+
+
+def test_the_papers_sweep_has_six_families_and_twenty_variants() -> None:
+    found = models_of("paper")
+    assert len(set(found)) == 20
+    assert {name.split("_")[0] for name in found} == {"esm2", "esmc", "esm3", "progen2", "dplm", "dplm2"}
+
+
+def test_the_plan_counts_cells_and_gives_the_size_of_every_model() -> None:
+    text = shown(["model=esm2_8m,esm2_650m", "metric=suite,ablation", "seed=0,1,2"])
+    assert "12 cells: 2 models x 2 of metric x 3 of seed" in text
+    rows = {line.split()[1]: line for line in text.splitlines() if "esm2_" in line}
+    assert "7.5 M" in rows["esm2_8m"]
+    assert "0.03 GB" in rows["esm2_8m"]
+    assert "651.0 M" in rows["esm2_650m"]
+    assert "2.60 GB" in rows["esm2_650m"]
+
+
+def test_the_plan_follows_precision_and_miniatures() -> None:
+    assert "1.30 GB" in shown(["model=esm2_650m", "model.dtype=bfloat16"])
+    assert "0.1 M" in shown(["model=esm2_650m", "model.miniature=true"])
