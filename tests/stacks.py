@@ -1,12 +1,24 @@
 """Small models and batches for tests: every family in miniature, with weights large enough to matter."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 
+from plmdepth.language_models.families.albert import ALBERT
+from plmdepth.language_models.families.bert import BERT
+from plmdepth.language_models.families.dplm import DPLM
+from plmdepth.language_models.families.dplm2 import DPLM2
+from plmdepth.language_models.families.esm1 import ESM1
 from plmdepth.language_models.families.esm2 import ESM2
+from plmdepth.language_models.families.esm3 import ESM3
+from plmdepth.language_models.families.esmc import ESMC
+from plmdepth.language_models.families.gpt2 import ProtGPT2
 from plmdepth.language_models.families.progen2 import ProGen2
+from plmdepth.language_models.families.prot_t5 import Ankh, ProtT5
+from plmdepth.language_models.families.saprot import SaProt
+from plmdepth.language_models.families.t5 import T5
+from plmdepth.language_models.families.xlnet import XLNet
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.spelling import Tokens
@@ -41,14 +53,102 @@ MODELS: dict[str, LanguageModel] = {
         attention="eager",
     ),
 }
-RELATIVES: dict[str, LanguageModel] = {}
+
+
+def _like_esm2(family: type[ESM2], name: str, **fields: object) -> LanguageModel:
+    """Return a model of ESM-2's architecture in the size of the miniature of ESM-2."""
+    return family(**{**asdict(MODELS["esm2"]), "name": name, "family": name, **fields})
+
+
+def _t5(family: type[T5], name: str, **fields: object) -> LanguageModel:
+    """Return a miniature of a T5 whose heads are narrower than the width over their number."""
+    sizes: dict[str, Any] = {"n_layers": 6, "n_decoder_layers": 6, "width": 32, "n_heads": 4, "key_width": 6}
+    shared = {"objective": "masked", "mlp_width": 48, "max_length": 128, "weights": "random", "attention": "eager"}
+    return family(**{**sizes, **shared, "name": name, "family": name, **fields})
+
+
+def _post_norm(family: type[LanguageModel], name: str, **fields: object) -> LanguageModel:
+    """Return a miniature of a family whose layers end in a norm."""
+    sizes: dict[str, Any] = {"n_layers": 6, "width": 32, "n_heads": 4, "max_length": 128, "vocabulary": "protein"}
+    shared = {"objective": "masked", "weights": "random", "attention": "eager"}
+    return family(**{**sizes, **shared, "name": name, "family": name, **fields})
+
+
+RELATIVES: dict[str, LanguageModel] = {
+    "prot_bert": _post_norm(BERT, "prot_bert", n_positions=130),
+    "prot_albert": _post_norm(ALBERT, "prot_albert", n_positions=130, embedding_width=16, activation="gelu_new"),
+    "prot_xlnet": _post_norm(XLNet, "prot_xlnet"),
+    "prot_t5": _t5(ProtT5, "prot_t5"),
+    "prot_t5_encoder": _t5(ProtT5, "prot_t5_encoder", part="encoder"),
+    "ankh": _t5(
+        Ankh,
+        "ankh",
+        n_layers=3,
+        n_decoder_layers=4,
+        key_width=3,
+        mlp_width=16,
+        mlp="gated-gelu",
+        position_buckets=16,
+        scaled_head=False,
+    ),
+    "protgpt2": ProtGPT2(
+        name="protgpt2",
+        family="protgpt2",
+        objective="autoregressive",
+        n_layers=6,
+        width=32,
+        n_heads=4,
+        max_length=128,
+        weights="random",
+        attention="eager",
+    ),
+    "progen2_reverse": replace(MODELS["progen2"], direction="reverse"),
+    "esm1b": _like_esm2(ESM1, "esm1b", embedding_norm=True),
+    "esm1v": _like_esm2(ESM1, "esm1v", embedding_norm=False),
+    "dplm": _like_esm2(DPLM, "dplm", objective="diffusion"),
+    "dplm2": _like_esm2(DPLM2, "dplm2", objective="diffusion"),
+    "dplm2_structure": _like_esm2(DPLM2, "dplm2", objective="diffusion", modality="structure"),
+    "dplm2_both": _like_esm2(DPLM2, "dplm2", objective="diffusion", modality="both"),
+    "dplm2_apart": _like_esm2(DPLM2, "dplm2", objective="diffusion", modality="both", cross_modality=False),
+    "saprot": _like_esm2(SaProt, "saprot"),
+    "esmc": ESMC(
+        name="esmc",
+        family="esmc",
+        objective="masked",
+        n_layers=6,
+        width=32,
+        n_heads=4,
+        max_length=128,
+        weights="random",
+        attention="eager",
+    ),
+    "esm3": ESM3(
+        name="esm3",
+        family="esm3",
+        objective="masked",
+        n_layers=6,
+        width=32,
+        n_heads=4,
+        n_geometric_heads=4,
+        max_length=128,
+        weights="random",
+        attention="eager",
+    ),
+}
 """Families whose stacks are held to their own forward pass; those of `MODELS` are measured in every other test too."""
 ALL = MODELS | RELATIVES
 
+
+
+def with_structure(identifier: str, sequence: str) -> Protein:
+    """Return a protein with made-up structure tokens."""
+    return Protein(identifier, sequence, structure_tokens=tuple(997 * k % 8192 for k in range(len(sequence))))
+
+
 PROTEINS = (
-    Protein("long", "MKTVRQERLKSIVRILERSKEPVSGAQLAEELSVSRQVIVQDIAYLRSLGYNIVATPRGYVLAGG"),
-    Protein("short", "MADEEKLPPGWEK"),
-    Protein("rare", "MXUACDEFGHIKLMNPQRSTVWYBZ"),
+    with_structure("long", "MKTVRQERLKSIVRILERSKEPVSGAQLAEELSVSRQVIVQDIAYLRSLGYNIVATPRGYVLAGG"),
+    with_structure("short", "MADEEKLPPGWEK"),
+    with_structure("rare", "MXUACDEFGHIKLMNPQRSTVWYBZ"),
 )
 
 

@@ -27,7 +27,9 @@ MAY_IMPORT = {
         *("errors", "randomness", "proteins", "language_models", "objectives"),
         *("metrics", "results", "analysis"),
     },
-    "commands": {"errors", "proteins", "analysis", "pretraining", "probes", "results", "report"},
+    "commands": {
+        *("errors", "proteins", "language_models", "analysis", "pretraining", "probes", "results", "report"),
+    },
 }
 
 

@@ -18,6 +18,33 @@ PARAMETERS = {
     "esm2_650m": 651_043_254,
     "esm2_3b": 2_839_005_634,
     "esm2_15b": 15_129_100_194,
+    # as many as fair-esm's own ProteinBertModel has at this size
+    "esm1b_650m": 652_359_094,
+    **{f"esm1v_650m_{number}": 652_356_534 for number in range(1, 6)},
+    # ESM-2's architecture; the contact head, which DPLM's files lack, is counted here too
+    "dplm_150m": 148_140_154,
+    "dplm_650m": 651_043_254,
+    "dplm_3b": 2_839_005_634,
+    # ESM-2's with 8,229 rows, a head of its own and the contact head, which is counted here too
+    "dplm2_150m": 158_660_350,
+    "dplm2_650m": 672_075_450,
+    "dplm2_3b": 2_881_061_830,
+    # ESM-2's and 413 more tokens, each a row of the embedding and a bias of the head
+    "saprot_35m": 33_501_394 + 413 * 481,
+    "saprot_650m": 651_043_254 + 413 * 1281,
+    # ProGen2 with an untied head; 51,200 rows at large and BFD90, of which 30 are used
+    "progen2_small": 151_148_576,
+    "progen2_medium": 764_803_616,
+    "progen2_oas": 764_803_616,
+    "progen2_base": 764_803_616,
+    "progen2_large": 2_779_356_160,
+    "progen2_bfd90": 2_779_356_160,
+    "progen2_xlarge": 6_443_638_816,
+    # ESM-C and ESM3 with all 64 rows of their vocabulary; ESM3 with the heads of all its tracks
+    "esmc_300m": 332_997_184,
+    "esmc_600m": 575_036_992,
+    "esmc_6b": 6_352_005_184,
+    "esm3_1b": 1_401_735_748,
 }
 
 
@@ -31,5 +58,5 @@ def test_a_model_has_the_published_number_of_parameters(name: str) -> None:
 
 
 def test_every_size_of_every_family_is_counted() -> None:
-    named = {path.stem: OmegaConf.load(path)["name"] for path in CONF.glob("model/*.yaml")}
+    named = {path.stem: OmegaConf.load(path).get("name", path.stem) for path in CONF.glob("model/*.yaml")}
     assert set(PARAMETERS) == {option for option, name in named.items() if name == option and "tiny" not in name}

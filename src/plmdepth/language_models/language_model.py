@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -15,6 +16,7 @@ from plmdepth.language_models.spelling import Spelling
 
 DType = Literal["float32", "bfloat16", "float16"]
 ObjectiveName = Literal["autoregressive", "masked", "diffusion"]
+Modality = Literal["sequence", "structure", "both"]
 _NOT_FACTS = {"weights", "hub_id", "fair_esm", "attention", "placement"}
 
 
@@ -35,7 +37,7 @@ class LanguageModel(ABC):
         fair_esm: name of the checkpoint that fair-esm publishes, or None where there is none.
         dtype: precision in which the model runs.
         attention: Hugging Face attention implementation, ``eager`` or ``sdpa``, where the architecture has it.
-        modality: what the model reads.
+        modality: what the model reads of a protein: its residues, its structure tokens, or both.
         placement: where the weights lie while it runs: ``memory``; ``disk``, a layer at a time in memory; or ``auto``,
             spread over GPUs, memory and disk.
         miniature: toy width and depth with random weights, to try a whole path in seconds.
@@ -53,11 +55,21 @@ class LanguageModel(ABC):
     fair_esm: str | None = None
     dtype: DType = "float32"
     attention: Literal["sdpa", "eager"] = "eager"
-    modality: Literal["sequence"] = "sequence"
+    modality: Modality = "sequence"
     placement: Literal["memory", "disk", "auto"] = "memory"
     miniature: bool = False
 
     architecture: ClassVar[type[PreTrainedModel]]
+    distinguishing: ClassVar[tuple[str, ...]] = ()
+    """Fields of the architecture's configuration, beside its size, that tell this family's checkpoints from others."""
+    modalities: ClassVar[tuple[Modality, ...]] = ("sequence",)
+    """What the family can read."""
+    hub_file: ClassVar[str | None] = None
+    """The one file of the hub repository that holds the weights, where it holds those of other models too."""
+
+    def __post_init__(self) -> None:
+        if self.modality not in self.modalities:
+            raise InputError(f"model.modality={self.modality}: {self.name} reads {' or '.join(self.modalities)} alone")
 
     @property
     @abstractmethod
@@ -83,9 +95,32 @@ class LanguageModel(ABC):
         """
         raise InputError(f"{self.name} is read from a folder in Hugging Face's layout only")
 
+    def published_spelling(self, place: Path) -> Spelling:  # noqa: ARG002 (families read it)
+        """Return how a checkpoint spells a protein, by its own tokenizer files where the family reads them.
+
+        Args:
+            place: the folder or file that holds its weights.
+
+        Raises:
+            InputError: the files are damaged, or needed and not there.
+        """
+        return self.spelling
+
     def resolved(self) -> Self:
         """Return the model that is really built: the miniature where one is asked for."""
         return replace(self, n_layers=4, width=32, n_heads=4, weights="random") if self.miniature else self
+
+    def check_positions(self, n_positions: int) -> None:
+        """Refuse proteins that are longer than a table of positions with that many rows.
+
+        Raises:
+            InputError: with the special tokens, the longest protein has more tokens than there are positions.
+        """
+        longest = n_positions - self.spelling.n_tokens(0)
+        if self.max_length > longest:
+            raise InputError(
+                f"model.max_length={self.max_length}: the positions of {self.name} end at {longest} residues"
+            )
 
     def facts(self) -> dict[str, Any]:
         """Return what determines the model's numbers, beside its weights: not where they come from, nor how fast."""

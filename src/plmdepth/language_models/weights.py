@@ -1,6 +1,7 @@
 """Where weights come from: the Hub, fair-esm, a local folder or file, the package itself, or a seed."""
 
 import hashlib
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from plmdepth.language_models.checkpoints.foreign import read_foreign
 from plmdepth.language_models.checkpoints.native import is_native, read_native
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
+from plmdepth.language_models.published_spelling import TOKENIZER_FILES
+from plmdepth.language_models.size import check_memory
 
 _BLOCK = 1 << 20
 
@@ -34,10 +37,15 @@ def load_stack(model: LanguageModel, seed: int) -> LayerStack:
     model = model.resolved()
     if model.attention == "sdpa" and not model.architecture._supports_sdpa:
         raise InputError(f"{model.name} has no attention=sdpa; use model.attention=eager")
+    check_memory(model)
     if model.placement != "memory" and model.weights == "random":
         raise InputError(f"model.placement={model.placement} reads weights from files; random ones are made in memory")
-    module = _random(model, seed) if model.weights == "random" else _loaded(model, weights_place(model))
-    return LayerStack(module=module, anatomy=model.anatomy(module), spelling=model.spelling)
+    if model.weights == "random":
+        module, spelling = _random(model, seed), model.spelling
+    else:
+        place = weights_place(model)
+        module, spelling = _loaded(model, place), model.published_spelling(place)
+    return LayerStack(module=module, anatomy=model.anatomy(module), spelling=spelling)
 
 
 def weights_digest(model: LanguageModel, seed: int) -> str:
@@ -56,7 +64,7 @@ def weights_digest(model: LanguageModel, seed: int) -> str:
 def weights_place(model: LanguageModel) -> Path:
     """Return the local folder or file that holds the weights, fetched if need be."""
     if model.weights == "hub":
-        return _hub_folder(model)
+        return _own_file(model, _hub_folder(model))
     if model.weights == "fair_esm":
         return fair_esm_file(model)
     bundled = Path(str(files("plmdepth"))) / "bundled" / model.name
@@ -71,14 +79,20 @@ def weights_place(model: LanguageModel) -> Path:
         raise InputError(
             f"model.weights={model.weights}: no such folder; give the path of one, or one of {', '.join(options)}"
         )
-    return place
+    return _own_file(model, place)
+
+
+def _own_file(model: LanguageModel, place: Path) -> Path:
+    """Return the file that the family names, where a folder holds it: files of other models may lie beside it."""
+    file = place / (model.hub_file or "")
+    return file if file.exists() else place
 
 
 def _loaded(model: LanguageModel, place: Path) -> PreTrainedModel:
     """Read weights in Hugging Face's layout, or in another one that the family knows."""
     if is_native(model, place):
         return read_native(model, place)
-    return read_foreign(model, place, build_module)
+    return read_foreign(model, place, partial(_random, seed=0))  # what a file lacks is the same each time
 
 
 def build_module(model: LanguageModel) -> PreTrainedModel:
@@ -86,7 +100,9 @@ def build_module(model: LanguageModel) -> PreTrainedModel:
     config = model.architecture_config()
     config._attn_implementation = model.attention
     module: Any = model.architecture(config)
-    return module.to(model.torch_dtype)
+    for parameter in module.parameters():  # buffers keep their precision, as in a checkpoint: rotary tables need it
+        parameter.data = parameter.data.to(model.torch_dtype)
+    return module
 
 
 def _random(model: LanguageModel, seed: int) -> PreTrainedModel:
@@ -99,10 +115,15 @@ def _hub_folder(model: LanguageModel) -> Path:
     if model.hub_id is None:
         raise InputError(f"model={model.name} is not on the Hub; use model.weights=random or the path of a folder")
     try:
-        return Path(snapshot_download(model.hub_id, allow_patterns=["*.safetensors", "*.json"]))
+        if model.hub_file is not None:
+            return Path(snapshot_download(model.hub_id, allow_patterns=[model.hub_file]))
+        folder = Path(snapshot_download(model.hub_id, allow_patterns=["*.safetensors", "*.json", *TOKENIZER_FILES]))
+        if any(folder.glob("*.safetensors")):
+            return folder
+        return Path(snapshot_download(model.hub_id, allow_patterns=["*.bin", "*.json", *TOKENIZER_FILES]))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        wanted = model.hub_file or "a folder with config.json and model.safetensors"
         raise InputError(
             f"cannot get {model.hub_id} from the Hub ({first_line(error)}); "
-            "connect, or give model.weights=PATH (a folder with config.json and model.safetensors) "
-            "or model.weights=random (untrained)"
+            f"connect, or give model.weights=PATH ({wanted}) or model.weights=random (untrained)"
         ) from error

@@ -1,0 +1,1 @@
+"""What published implementations gave, and the weights that they were given."""
