@@ -9,9 +9,11 @@ from rich.console import Console
 
 from plmdepth.analysis.run import run_analysis
 from plmdepth.commands.cells import Cell, finished
+from plmdepth.commands.early_exit import exit_cell
 from plmdepth.commands.effective_depth import combined_cell
 from plmdepth.commands.measurement import configured_analysis
 from plmdepth.commands.quiet import quiet_libraries
+from plmdepth.probes.exits.options import EarlyExitStudy
 from plmdepth.report.terminal import print_record
 from plmdepth.results.record import read_record
 
@@ -31,6 +33,8 @@ def configured_cell(config: DictConfig, console: Console) -> Cell:
         InputError: something in the configuration is wrong.
     """
     name = HydraConfig.get().runtime.choices["metric"]
+    if config.metric._target_.endswith(EarlyExitStudy.__name__):
+        return exit_cell(config)
     if "parts" in config.metric:
         return combined_cell(config, name, console)
     analysis = configured_analysis(config, name)

@@ -6,10 +6,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from plmdepth.analysis.run import check_objective
+from plmdepth.analysis.run import check_objective, readable
 from plmdepth.commands.cells import Cell, finished
+from plmdepth.commands.heads import train_heads
 from plmdepth.commands.objects import build, check_run_options, options
 from plmdepth.commands.trainers import build_trainer
+from plmdepth.probes.layerwise.recipe import HeadRecipe
 from plmdepth.probes.run import LensCell, run_lens_cell
 from plmdepth.report.terminal import print_record
 from plmdepth.results.record import read_record
@@ -17,6 +19,9 @@ from plmdepth.results.record import read_record
 
 def fit_probe(config: DictConfig, console: Console) -> Path:
     """Run the cell unless its record is there, then show it and how the lens is used; return the record's folder."""
+    recipe = build(config, "probe")
+    if isinstance(recipe, HeadRecipe):
+        return train_heads(config, recipe, console)
     cell = configured_probe(config)
     folder = finished(Cell(cell.identity, partial(run_lens_cell, cell)), config, console)
     print_record(read_record(folder), console)
@@ -38,7 +43,7 @@ def configured_probe(config: DictConfig) -> LensCell:
     return LensCell(
         model=model,
         dataset=dataset,
-        proteins=dataset.proteins(model.max_length, config.seed),
+        proteins=readable(model, dataset.proteins(model.max_length, config.seed)),
         objective=objective,
         recipe=recipe,
         trainer=build_trainer(config),

@@ -1,0 +1,54 @@
+"""``train.py probe=linear | mlp | ...``: heads on all layers, from their configuration."""
+
+from functools import partial
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from plmdepth.commands.cells import Cell, finished
+from plmdepth.commands.nearest import nearest
+from plmdepth.commands.objects import build, check_run_options, options
+from plmdepth.commands.trainers import build_trainer
+from plmdepth.errors import InputError
+from plmdepth.probes.layerwise.recipe import HeadRecipe
+from plmdepth.probes.layerwise.run import ProbeCell, check_task, run_probe_cell
+from plmdepth.proteins.datasets.labelled import LabelledDataset
+from plmdepth.report.ranking import print_ranking
+from plmdepth.results.record import read_record
+
+_WITHOUT_NUMBERS = ("cache", "cache_gigabytes")  # decide where features are kept, never a number
+
+
+def train_heads(config: DictConfig, recipe: HeadRecipe, console: Console) -> Path:
+    """Run the cell unless its record is there, then show which layer serves the task best; return its folder."""
+    cell = configured_heads(config, recipe)
+    folder = finished(Cell(cell.identity, partial(run_probe_cell, cell)), config, console)
+    print_ranking(read_record(folder), console)
+    return folder
+
+
+def configured_heads(config: DictConfig, recipe: HeadRecipe) -> ProbeCell:
+    """Turn a configuration into the objects of one probe cell.
+
+    Raises:
+        InputError: something in the configuration is wrong.
+    """
+    check_run_options(config)
+    dataset = build(config, "dataset")
+    if not isinstance(dataset, LabelledDataset):
+        raise InputError(f"dataset={dataset.name} has no labels{nearest(dataset.name, ['demo_family'])}")
+    model = build(config, "model").resolved()
+    task = dataset.task(model.max_length, config.seed)
+    check_task(task, recipe)
+    deciding = {key: value for key, value in options(config, "probe").items() if key not in _WITHOUT_NUMBERS}
+    return ProbeCell(
+        model=model,
+        task=task,
+        recipe=recipe,
+        trainer=build_trainer(config),
+        seed=config.seed,
+        options={"probe": deciding, "precision": config.trainer.precision},
+        features=Path(config.outputs) / "features",
+        tokens_per_batch=dataset.tokens_per_batch,
+    )

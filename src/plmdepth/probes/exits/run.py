@@ -1,0 +1,157 @@
+"""One early-exit cell: from a trained probe to what leaving early gains, measured on paper and in seconds."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+
+from plmdepth.analysis.tables import CurveLabels, curve_table
+from plmdepth.metrics.accumulators import Estimate
+from plmdepth.metrics.quantity import Quantity
+from plmdepth.probes.exits.options import EarlyExitStudy
+from plmdepth.probes.exits.study import Said, choices, exit_table
+from plmdepth.probes.exits.trained import TrainedProbe, fitted_temperatures, load_probe, said_with
+from plmdepth.probes.exits.walltime import relation, wall_times
+from plmdepth.probes.layerwise.readers import Readers
+from plmdepth.probes.layerwise.run import ProbeCell
+from plmdepth.results.atomic import write_json
+from plmdepth.results.cell_folder import writing_cell
+from plmdepth.results.identity import SCHEMA, Identity
+from plmdepth.results.provenance import environment
+
+_TIMED_THRESHOLDS = 6
+
+
+@dataclass(frozen=True)
+class ExitCell:
+    """One cell: a trained probe, left early.
+
+    Attributes:
+        probe: the cell of the probe.
+        run: the folder of its record.
+        study: what is tried.
+        options: the options that decide numbers.
+    """
+
+    probe: ProbeCell
+    run: Path
+    study: EarlyExitStudy
+    options: Mapping[str, Any]
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What determines the numbers: the probe and the options."""
+        known = self.probe.identity
+        facts = {**known.facts, "probe_run": known.id, "metric": dict(self.options)}
+        return Identity("analyze", known.model, known.dataset, self.study.name, facts)
+
+
+def run_exit_cell(cell: ExitCell, folder: Path, config: str) -> None:
+    """Study leaving early and write the tables to ``folder``."""
+    with writing_cell(folder, config) as staging:
+        started = time.perf_counter()
+        probe = load_probe(cell.probe, cell.run)
+        readers = Readers(cell.probe, probe.stack, probe.device)
+        spoken = {split: probe.logits(readers, split) for split in ("valid", "test")}
+        if cell.study.temperature:
+            probe = replace(probe, temperatures=fitted_temperatures(probe, *spoken["valid"]))
+        said = {split: _said(cell, probe, split, *parts) for split, parts in spoken.items()}
+        tables = _tables(cell, probe, said)
+        for name, table in tables.items():
+            table.to_csv(staging / f"{name}.csv", index=False)
+        _write_curves(cell, probe, said["test"], staging)
+        about = {**environment(), "device": str(probe.device), "dtype": cell.probe.model.dtype}
+        seconds = time.perf_counter() - started
+        write_json(staging / "result.json", _result(cell, folder, tables, said["test"], probe, about, seconds))
+
+
+def _said(cell: ExitCell, probe: TrainedProbe, split: str, logits: torch.Tensor, labels: torch.Tensor) -> Said:
+    task = cell.probe.task
+    proteins = [each.protein for each in task.splits[split]]
+    spoken = said_with(logits, probe.temperatures, probe)
+    return Said(spoken, labels, proteins, task.kind, cell.probe.seed, cell.study.n_replicates)
+
+
+def _tables(cell: ExitCell, probe: TrainedProbe, said: Mapping[str, Said]) -> dict[str, pd.DataFrame]:
+    """Return exits on validation and test, the thresholds that validation picks with their test scores, and seconds."""
+    metric = cell.probe.task.metrics[0]
+    thresholds = cell.study.grid(said["valid"].confidence)
+    valid, test = (exit_table(said[split], thresholds, metric) for split in ("valid", "test"))
+    picked = choices(valid, metric).merge(test, on=["fallback", "threshold"], how="left")
+    proteins = said["test"].proteins[: cell.study.timed]
+    spread = torch.linspace(0, len(thresholds) - 1, _TIMED_THRESHOLDS).round().long().unique()
+    timed = sorted({*thresholds[spread].tolist(), *picked["threshold"].tolist()})
+    early = probe.leaving(timed[0], "last")
+    seconds = wall_times(early, proteins, timed, cell.probe.tokens_per_batch, cell.study.rounds)
+    return {
+        "exits": pd.concat([valid.assign(split="valid"), test.assign(split="test")], ignore_index=True),
+        "choices": picked,
+        "seconds": seconds,
+    }
+
+
+def _write_curves(cell: ExitCell, probe: TrainedProbe, said: Said, staging: Path) -> None:
+    """Write the selective risk of every layer's confidence, and every layer's own score."""
+    metric = cell.probe.task.metrics[0]
+    found = {**said.selective(), metric: said.scores(said.probabilities)[metric]}
+    quantities = [
+        Quantity("early_exit", name, "nats" if _in_nats(name, said) else "", name.replace("_", " "), "test")
+        for name in found
+    ]
+    labels = CurveLabels(
+        model=cell.probe.model.name,
+        family=cell.probe.model.family,
+        parameters=probe.stack.n_parameters,
+        n_layers=probe.stack.n_layers,
+        objective=cell.probe.model.objective,
+        dataset=cell.probe.task.name,
+    )
+    stacked = Estimate(*(torch.stack(parts) for parts in zip(*found.values(), strict=True)))
+    pq.write_table(curve_table(stacked, quantities, labels), staging / "curves.parquet")
+
+
+def _in_nats(name: str, said: Said) -> bool:
+    return "aurc" in name and said.kind == "multilabel"
+
+
+def _result(
+    cell: ExitCell,
+    folder: Path,
+    tables: Mapping[str, pd.DataFrame],
+    said: Said,
+    probe: TrainedProbe,
+    about: Mapping[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    metric = cell.probe.task.metrics[0]
+    scalars: dict[str, float] = {f"time_{name}": value for name, value in relation(tables["seconds"]).items()}
+    intervals: dict[str, Any] = dict.fromkeys(scalars)
+    for row in tables["choices"].to_dict("records"):
+        name = f"{row['goal']}_{row['fallback']}"
+        scalars |= {f"{name}_layers": row["layers"], f"{name}_{metric}": row[metric]}
+        scalars[f"{name}_gain"] = row["difference_to_last"]
+        intervals |= {f"{name}_layers": None}
+        intervals[f"{name}_{metric}"] = {"low": row[f"{metric}_low"], "high": row[f"{metric}_high"]}
+        gap = {"low": row["difference_to_last_low"], "high": row["difference_to_last_high"]}
+        intervals[f"{name}_gain"] = gap
+    return {
+        "schema": SCHEMA,
+        "identity": {"id": folder.name, **cell.identity.facts},
+        "scalars": {name: value if value == value else None for name, value in scalars.items()},  # noqa: PLR0124 (NaN)
+        "scalar_intervals": intervals,
+        "metric": metric,
+        "temperatures": [round(each, 4) for each in probe.temperatures.tolist()],
+        "provenance": {
+            **about,
+            "wall_seconds": round(seconds, 3),
+            "sequences_measured": len(said.proteins),
+            "sequences_skipped": {},
+            "letters_changed": dict(cell.probe.task.changes),
+        },
+    }

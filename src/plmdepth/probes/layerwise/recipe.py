@@ -1,0 +1,120 @@
+"""``probe=linear | mlp | residue_mlp``: what heads look like and how they are trained."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import nn
+
+from plmdepth.errors import InputError
+from plmdepth.probes.layerwise.features import Pooling
+from plmdepth.probes.layerwise.heads import linear_head, mlp_head
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRecipe(ABC):
+    """How one head a layer is trained with Adam.
+
+    Attributes:
+        pooling: how a protein becomes one vector; a task with a label for each residue pools nothing.
+        epochs: most passes over the training proteins.
+        batch_size: proteins a step.
+        learning_rate: at the start.
+        weight_decay: of Adam.
+        factor: what a layer's learning rate is multiplied by when its validation loss has not fallen for
+            ``patience`` passes.
+        patience: passes.
+        stop_after: a layer's head is kept as it was at its lowest validation loss, and no longer looked at when the
+            loss has not fallen for so many passes; training ends when this holds for all layers.
+        cache: whether pooled features are kept on disk; without it the model runs in every pass, for the same numbers.
+        cache_dtype: precision of kept features.
+        cache_gigabytes: most that they may take.
+        n_replicates: bootstrap replicates of the scores.
+    """
+
+    name: ClassVar[str]
+    reads_residues: ClassVar[bool] = False
+    pooling: Pooling = "mean"
+    epochs: int = 50
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    factor: float = 0.6
+    patience: int = 5
+    stop_after: int = 50
+    cache: bool = True
+    cache_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    cache_gigabytes: float = 50.0
+    n_replicates: int = 200
+
+    def __post_init__(self) -> None:
+        for option in ("epochs", "batch_size", "patience", "stop_after"):
+            if getattr(self, option) < 1:
+                raise InputError(f"probe.{option} must be at least 1, got {getattr(self, option)}")
+        for option in ("learning_rate", "factor", "cache_gigabytes"):
+            if not getattr(self, option) > 0:
+                raise InputError(f"probe.{option} must be above 0, got {getattr(self, option)}")
+        if self.n_replicates < 2:
+            raise InputError(f"probe.n_replicates={self.n_replicates}: an interval needs 2 or more")
+
+    @abstractmethod
+    def head(self, width: int, n_classes: int) -> nn.Module:
+        """Return one untrained head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearRecipe(HeadRecipe):
+    """A linear map: what can be read off a layer as it is."""
+
+    name: ClassVar[str] = "linear"
+
+    def head(self, width: int, n_classes: int) -> nn.Module:
+        """Return one untrained head."""
+        return linear_head(width, n_classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidueLinearRecipe(LinearRecipe):
+    """The same for labels of residues."""
+
+    name: ClassVar[str] = "residue_linear"
+    reads_residues: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPRecipe(HeadRecipe):
+    """The head of Hart et al. 2025 with its optimiser settings by default.
+
+    Attributes:
+        hidden: units of the hidden layer; None for as many as features.
+        dropout: share of features dropped in training.
+        batch_norm: whether norms stand before the hidden layer and after it.
+    """
+
+    name: ClassVar[str] = "mlp"
+    hidden: int | None = None
+    dropout: float = 0.2
+    batch_norm: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"probe.dropout={self.dropout}: a share from 0 to below 1")
+        if self.hidden is not None and self.hidden < 1:
+            raise InputError(f"probe.hidden={self.hidden}: give 1 unit or more; null for as many as features")
+
+    def head(self, width: int, n_classes: int) -> nn.Module:
+        """Return one untrained head."""
+        return mlp_head(width, n_classes, self.hidden, self.dropout, self.batch_norm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidueMLPRecipe(MLPRecipe):
+    """The same for labels of residues: no norm and no dropout, as Hart et al. 2025 read secondary structure."""
+
+    name: ClassVar[str] = "residue_mlp"
+    reads_residues: ClassVar[bool] = True
+    batch_size: int = 4
+    learning_rate: float = 2e-4
+    dropout: float = 0.0
+    batch_norm: bool = False

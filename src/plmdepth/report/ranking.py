@@ -1,0 +1,66 @@
+"""Which layer serves a task best: the ranked table of layers that a probe leaves behind."""
+
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from plmdepth.results.record import Record
+
+_SHOWN = 10
+
+
+def print_ranking(record: Record, console: Console) -> None:
+    """Print the best layers, the answer, and where the record lies."""
+    table = pd.read_csv(record.folder / "layers.csv")
+    task, first = record.result["task"], record.curves.iloc[0]
+    console.print(f"{first['model']} on {first['dataset']}: {task['metric']} by layer", highlight=False, soft_wrap=True)
+    console.print(ranking_table(table, task["metric"]))
+    for sentence in answers(record.result, task["metric"]):
+        console.print(f"  {sentence}", highlight=False, soft_wrap=True)
+    missing = task["classes_without_a_positive_in_train"]
+    if missing:
+        console.print(f"  note: {len(missing)} classes are never true in train and cannot be learnt", style="yellow")
+    console.print(f"  record: {record.folder}", highlight=False, soft_wrap=True)
+
+
+def ranking_table(table: pd.DataFrame, metric: str) -> Table:
+    """Return the best layers and the last one, best on validation first."""
+    splits = [name.removesuffix(f"_{metric}") for name in table.columns if name.endswith(f"_{metric}")]
+    shown = Table(box=box.SIMPLE_HEAD)
+    headings = [
+        "layer",
+        "ms a\nprotein",
+        *(f"{split}\n{metric}" for split in splits),
+        f"{splits[-1]},\nless last layer",
+    ]
+    for heading in headings:
+        shown.add_column(heading, justify="right", no_wrap=True)
+    last = table["layer"].max()
+    for row in table[(table.index < _SHOWN) | (table["layer"] == last)].to_dict("records"):
+        scores = [_with_interval(row, f"{split}_{metric}") for split in splits]
+        cost = f"{row['milliseconds']:.1f}"
+        gap = _with_interval(row, f"{splits[-1]}_difference_to_last", sign="+")
+        shown.add_row(str(row["layer"]), cost, *scores, gap)
+    return shown
+
+
+def answers(result: Any, metric: str) -> list[str]:
+    """Return the sentences that say which layer to take."""
+    scalars, intervals = result["scalars"], result["scalar_intervals"]
+    layer = int(scalars["best_layer"])
+    gain, interval = scalars[f"test_{metric}_gain"], intervals[f"test_{metric}_gain"]
+    if gain is None:
+        return [f"Layer {layer} is the best on validation."]
+    bounds = f" [{interval['low']:+.3f}, {interval['high']:+.3f}]" if interval else ""
+    return [
+        f"Layer {layer} is the best on validation; on test it reads {scalars[f'test_{metric}_best']:.3f} {metric}, "
+        f"{gain:+.3f}{bounds} against the last layer."
+    ]
+
+
+def _with_interval(row: dict[Any, Any], column: str, sign: str = "") -> str:
+    value, low, high = (row[name] for name in (column, f"{column}_low", f"{column}_high"))
+    return f"{value:{sign}.3f} [{low:{sign}.2f}, {high:{sign}.2f}]"
