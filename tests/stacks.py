@@ -139,7 +139,6 @@ RELATIVES: dict[str, LanguageModel] = {
 ALL = MODELS | RELATIVES
 
 
-
 def with_structure(identifier: str, sequence: str) -> Protein:
     """Return a protein with made-up structure tokens."""
     return Protein(identifier, sequence, structure_tokens=tuple(997 * k % 8192 for k in range(len(sequence))))

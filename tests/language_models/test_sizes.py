@@ -40,11 +40,30 @@ PARAMETERS = {
     "progen2_large": 2_779_356_160,
     "progen2_bfd90": 2_779_356_160,
     "progen2_xlarge": 6_443_638_816,
+    # as transformers' language models have them, without pooling and the heads for sentences; tied decoders count once
+    "prot_bert": 419_933_214,
+    "prot_bert_bfd": 419_933_214,
+    "bert_base": 109_514_298,
+    # ALBERT's with fewer tokens and more positions
+    "prot_albert": 206_368_944 - (30_000 - 34) * 129 + (40_000 - 512) * 128,
+    "albert_xxlarge": 206_368_944,
+    "prot_xlnet": 409_413_669,
+    "xlnet_large": 360_300_800,
     # ESM-C and ESM3 with all 64 rows of their vocabulary; ESM3 with the heads of all its tracks
     "esmc_300m": 332_997_184,
     "esmc_600m": 575_036_992,
     "esmc_6b": 6_352_005_184,
     "esm3_1b": 1_401_735_748,
+    # both stacks of T5; ProstT5 has 22 more tokens than ProtT5, each a row of 1024
+    "prot_t5_xl_u50": 2_818_830_336,
+    "prot_t5_xl_bfd": 2_818_830_336,
+    "prost_t5": 2_818_830_336 + 22 * 1024,
+    "t5_3b": 2_851_598_336,
+    # no published count; their heads of 144 rows are counted as tied here, as transformers ties them
+    "ankh_base": 736_343_040,
+    "ankh_large": 1_878_483_968,
+    # as many as GPT-2 large, whose sizes it has
+    "protgpt2": 774_030_080,
 }
 
 

@@ -1,6 +1,8 @@
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from plmdepth.objectives.diffusion import Diffusion
 from plmdepth.proteins.protein import CANONICAL, Protein
 
 MASK = 32
+WEIGHTINGS: tuple[Literal["linear", "constant"], ...] = ("linear", "constant")
 PROTEINS = [Protein("a", "MKTVACDEFGHIKLMNPQRS"), Protein("b", "ACXDE"), Protein("c", "GGGGGGGGGG"), Protein("d", "WY")]
 
 
@@ -99,6 +102,30 @@ def test_each_weight_belongs_to_the_level_of_its_protein() -> None:
     expected = [weight_of[objective.draw(protein.sequence, seed=0)[0]] for protein in proteins]
     assert len(set(expected)) == 2
     assert objective.present(proteins, SPELLING, seed=0).weights.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("weighting", ["linear", "constant"])
+def test_the_weight_at_every_step_is_the_one_that_dplm_trains_with(weighting: Literal["linear", "constant"]) -> None:
+    steps = 500
+    for t in range(1, steps + 1):
+        expected = {"linear": steps - (t - 1), "constant": steps}[weighting] / steps  # as its training code has it
+        example = Diffusion((t / steps,), weighting).present([PROTEINS[0]], SPELLING, seed=0)
+        assert example.weights.tolist() == pytest.approx([expected], abs=1e-6), t
+
+
+def test_the_weighting_changes_nothing_but_weights_and_is_kept_in_training() -> None:
+    linear, constant = (Diffusion((0.4,), weighting).present(PROTEINS, SPELLING, 0) for weighting in WEIGHTINGS)
+    assert linear.targets == constant.targets
+    assert torch.equal(linear.tokens.ids, constant.tokens.ids)
+    assert not torch.equal(linear.weights, constant.weights)
+    assert [Diffusion((0.4,), weighting).for_training().weighting for weighting in WEIGHTINGS] == list(WEIGHTINGS)
+
+
+def test_what_one_level_hides_each_higher_level_hides_too() -> None:
+    for sequence in many_sequences(30):
+        hidden = [set(Diffusion((level,)).draw(sequence, seed=1)[1]) for level in (0.05, 0.1, 0.5, 0.9, 1.0)]
+        assert all(low <= high for low, high in itertools.pairwise(hidden))
+        assert len(hidden[0]) < len(hidden[-1]) == len(sequence)
 
 
 def test_training_meets_the_whole_noise_schedule() -> None:

@@ -1,8 +1,8 @@
 """Discrete diffusion: residues are hidden at many noise levels, up to all of them (DPLM, Wang et al. 2024)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 from plmdepth.errors import InputError
 from plmdepth.language_models.spelling import Spelling
@@ -10,6 +10,7 @@ from plmdepth.objectives.objective import Example, canonical_positions, hide_tar
 from plmdepth.proteins.protein import Protein
 from plmdepth.randomness import keyed_generator
 
+Weighting = Literal["linear", "constant"]
 _STEPS = 500  # DPLM's noise schedule
 
 
@@ -17,12 +18,18 @@ _STEPS = 500  # DPLM's noise schedule
 class Diffusion:
     """Draw one noise level for each protein; hide each canonical residue with that probability, at least one.
 
+    With a single level every protein is measured at it, and what one level hides, each higher level hides too. So a
+    sweep over single levels, ``objective.noise_levels=[0.1],[0.5],[0.9]``, gives curves for each that can be compared.
+
     Attributes:
         noise_levels: the levels to draw from, each in (0, 1].
+        weighting: how the loss of a protein at level ``s = t / 500`` counts in training: ``linear`` is DPLM's
+            ``(500 - (t - 1)) / 500``, less the more is hidden; ``constant`` is 1.
     """
 
     name: ClassVar[Literal["diffusion"]] = "diffusion"
     noise_levels: Sequence[float] = (0.2, 0.4, 0.6, 0.8)
+    weighting: Weighting = "linear"
 
     def __post_init__(self) -> None:
         if not self.noise_levels or not all(0 < level <= 1 for level in self.noise_levels):
@@ -31,14 +38,14 @@ class Diffusion:
             )
 
     def present(self, proteins: Sequence[Protein], spelling: Spelling, seed: int) -> Example:
-        """Return the noised batch; the loss weight of a protein at level s is DPLM's ``(500 - (500 s - 1)) / 500``."""
+        """Return the noised batch."""
         drawn = [self.draw(protein.sequence, seed) for protein in proteins]
-        weights = [1 - level + 1 / _STEPS for level, _ in drawn]
+        weights = [self._weight(level) for level, _ in drawn]
         return hide_targets(proteins, [targets for _, targets in drawn], spelling, weights)
 
-    def for_training(self) -> "Diffusion":
+    def for_training(self) -> Self:
         """Return the objective over the whole noise schedule, t / 500 for t = 1..500."""
-        return Diffusion(tuple(step / _STEPS for step in range(1, _STEPS + 1)))
+        return replace(self, noise_levels=tuple(step / _STEPS for step in range(1, _STEPS + 1)))
 
     def draw(self, sequence: str, seed: int) -> tuple[float, list[int]]:
         """Return the noise level of a sequence and its 0-based target positions, ascending."""
@@ -50,3 +57,6 @@ class Diffusion:
         uniform = generator.random(len(canonical))
         hidden = uniform < max(level, uniform.min() + 1e-12)
         return level, [position for position, is_hidden in zip(canonical, hidden, strict=True) if is_hidden]
+
+    def _weight(self, level: float) -> float:
+        return 1 - level + 1 / _STEPS if self.weighting == "linear" else 1.0

@@ -20,7 +20,7 @@ class Example:
         labels: token id that the logits of this row should predict, ``[batch, token]``; meaningful where scored.
         scored: true for rows whose logits predict a target, ``[batch, token]``.
         context: true for residues that are shown to the model, ``[batch, token]``.
-        targets: per sequence, the 0-based positions of the residues that are predicted.
+        targets: per sequence, the 0-based positions of the residues that are predicted, in the order of their rows.
         weights: per sequence, the weight of its loss, ``[batch]``.
     """
 
@@ -33,10 +33,9 @@ class Example:
 
     def sequence(self, row: int) -> "Example":
         """Return one sequence alone, without its padding."""
-        kept = slice(row, row + 1), slice(0, int(self.tokens.attended[row].sum()))
-        tokens = Tokens(self.tokens.ids[kept], self.tokens.attended[kept], self.tokens.residues[kept])
-        rows = {name: getattr(self, name)[kept] for name in ("labels", "scored", "context")}
-        return Example(tokens=tokens, targets=self.targets[kept[0]], weights=self.weights[kept[0]], **rows)
+        only, kept = slice(row, row + 1), self.tokens.attended[row]
+        rows = {name: getattr(self, name)[only, kept] for name in ("labels", "scored", "context")}
+        return Example(tokens=self.tokens.sequence(row), targets=self.targets[only], weights=self.weights[only], **rows)
 
     def to(self, device: torch.device | str) -> "Example":
         """Return the batch on another device."""
@@ -66,17 +65,17 @@ def canonical_positions(sequence: str) -> list[int]:
 def hide_targets(
     proteins: Sequence[Protein], targets: Sequence[Sequence[int]], spelling: Spelling, weights: Sequence[float]
 ) -> Example:
-    """Replace the targets by the mask token; each is predicted from its own row."""
-    assert spelling.mask is not None, "the objective is checked against the model before any batch is made"
-    tokens = spelling.encode([protein.sequence for protein in proteins])
-    scored = torch.zeros_like(tokens.residues)
+    """Hide the targets as the family does."""
+    tokens = spelling.spell(proteins)
+    hidden = torch.zeros_like(tokens.residues)
     for row, positions in enumerate(targets):
-        scored[row, torch.tensor(positions, dtype=torch.long) + len(spelling.prefix)] = True
+        hidden[row, spelling.tokens_of_residues(tokens, row)[list(positions)]] = True
+    presented = spelling.present(tokens, hidden)
     return Example(
-        tokens=Tokens(tokens.ids.masked_fill(scored, spelling.mask), tokens.attended, tokens.residues),
-        labels=tokens.ids,
-        scored=scored,
-        context=tokens.residues & ~scored,
-        targets=tuple(tuple(positions) for positions in targets),
+        tokens=presented.tokens,
+        labels=presented.labels,
+        scored=presented.scored,
+        context=presented.context,
+        targets=tuple(spelling.in_order(positions) for positions in targets),
         weights=torch.tensor(weights, dtype=torch.float32),
     )

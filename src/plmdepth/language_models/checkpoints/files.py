@@ -4,7 +4,8 @@ from pathlib import Path
 
 from plmdepth.errors import InputError
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+_PYTORCH = (".pt", ".pth", ".bin")
+SUFFIXES = (".safetensors", *_PYTORCH)
 
 
 def weight_files(place: Path) -> list[Path]:
@@ -19,6 +20,11 @@ def weight_files(place: Path) -> list[Path]:
         if found:
             return found
     raise InputError(f"no .safetensors file in {place}; give model.weights the folder that holds the weights")
+
+
+def holds_pytorch_files(folder: Path) -> bool:
+    """Say whether a folder holds weights in PyTorch's own format."""
+    return any(path.suffix in _PYTORCH for path in folder.rglob("*"))
 
 
 def first_line(error: Exception) -> str:

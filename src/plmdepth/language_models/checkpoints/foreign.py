@@ -70,14 +70,21 @@ def _read_torch(path: Path) -> Any:
 def _check(module: PreTrainedModel, state: Mapping[str, Tensor], model: LanguageModel, place: Path) -> None:
     """Load a converted checkpoint, or say which keys differ; every tensor must be there in its shape."""
     own = module.state_dict()
-    tied = set(module.all_tied_weights_keys)
+    needed = {name for name, _ in module.named_parameters()}  # a buffer follows from the configuration
+    tied = module.all_tied_weights_keys
     groups = {
-        "missing": sorted(key for key in set(own) - set(state) - tied if "contact_head" not in key),
+        "missing": sorted(key for key in needed - set(state) if "contact_head" not in key),
         "unknown": sorted(set(state) - set(own)),
         "of another shape": sorted(key for key in set(own) & set(state) if own[key].shape != state[key].shape),
+        "not one matrix": sorted(key for key, source in tied.items() if _differ(state, key, source)),
     }
     for kind, keys in groups.items():
         if keys:
             shown = ", ".join(keys[:_SHOWN]) + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
             raise InputError(f"the weights in {place} do not fit {model.name}: {kind}: {shown}")
     module.load_state_dict(dict(state), strict=False)
+
+
+def _differ(state: Mapping[str, Tensor], key: str, source: str) -> bool:
+    """Say whether a checkpoint holds different tensors where the architecture has one."""
+    return key in state and source in state and not torch.equal(state[key], state[source])

@@ -1,28 +1,40 @@
-"""Weights in Hugging Face's layout: a folder with config.json and .safetensors files."""
+"""Weights in Hugging Face's layout: a folder with config.json and .safetensors files, or .bin where there are none."""
 
 import json
+import pickle
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from plmdepth.errors import InputError
-from plmdepth.language_models.checkpoints.files import first_line, weight_files
+from plmdepth.language_models.checkpoints.files import first_line, holds_pytorch_files, weight_files
 from plmdepth.language_models.checkpoints.placement import forget_with, loading_options
 from plmdepth.language_models.language_model import LanguageModel
+
+_SIZE = ("model_type", "num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
 
 
 def is_native(model: LanguageModel, place: Path) -> bool:
     """Say whether a place is to be read as Hugging Face's layout: all that the family cannot convert is."""
-    if type(model).converted is LanguageModel.converted and not place.is_file():
+    if place.is_file():
+        return False
+    if type(model).converted is LanguageModel.converted:
         return True
     try:
         content = json.loads((place / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("model_type") == model.architecture_config().model_type
+    except OSError:
+        return not holds_pytorch_files(place)
+    except ValueError:
+        return True
+    own = model.architecture_config().model_type
+    # Another model that Hugging Face knows is refused by name, not converted.
+    return isinstance(content, dict) and content.get("model_type") in (own, *CONFIG_MAPPING)
 
 
 def read_native(model: LanguageModel, folder: Path) -> PreTrainedModel:
@@ -32,42 +44,56 @@ def read_native(model: LanguageModel, folder: Path) -> PreTrainedModel:
         InputError: a file is missing or damaged, or holds another family or size.
     """
     config = _checked_config(model, folder)
-    weight_files(folder)
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # what it would warn of is an error here
-    transformers_logging.disable_progress_bar()
+    safe = all(path.suffix == ".safetensors" for path in weight_files(folder))
     options = loading_options(model)
     try:
-        loaded: Any = model.architecture.from_pretrained(
-            folder,
-            config=config,
-            dtype=model.torch_dtype,
-            attn_implementation=model.attention,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **options,
-        )
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        with _quiet():
+            loaded: Any = model.architecture.from_pretrained(
+                folder,
+                config=config,
+                dtype=model.torch_dtype,
+                attn_implementation=model.attention,
+                use_safetensors=safe,  # else plain data alone are read, as torch.load does with weights_only
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **options,
+            )
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{folder} holds more than weights, or is damaged; it is not read") from error
+    except (SafetensorError, OSError, ValueError, RuntimeError, EOFError) as error:
         raise InputError(f"cannot read the weights in {folder}: {first_line(error)}; the file is damaged") from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
     module, info = loaded
     forget_with(module, options)
     _check_keys(model, folder, info)
     return module
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers, whose warnings are errors here, and accelerate where it warns of what is meant."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            # A parameter beside the layers, in the module that holds them, has a place of its own.
+            warnings.filterwarnings("ignore", message="The following device_map keys do not match any submodules")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
 def _checked_config(model: LanguageModel, folder: Path) -> PreTrainedConfig:
     """Read the checkpoint's own configuration and compare it with the size that was asked for."""
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    expected = model.architecture_config()
+    try:  # early files do not name the architecture: then it is the one that was asked for, or its sizes differ
+        named = "model_type" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = (AutoConfig if named else type(expected)).from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"no readable config.json in {folder}: {first_line(error)}") from error
-    expected = model.architecture_config()
-    for name in ("model_type", "num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size"):
-        found, wanted = getattr(config, name, None), getattr(expected, name)
+    for name in (*_SIZE, *model.distinguishing):
+        found, wanted = getattr(config, name, None), getattr(expected, name, None)
         if found != wanted:
             raise InputError(f"{folder} is not {model.name}: its {name} is {found}, expected {wanted}")
     return config

@@ -60,6 +60,7 @@ def _places(module: nn.Module, layers: Sequence[nn.Module]) -> dict[str, str]:
         elif not any(id(child) in inside for child in part.modules()):
             places[name] = "cpu"
         else:
+            places.update({f"{name}.{own}".lstrip("."): "cpu" for own, _ in part.named_parameters(recurse=False)})
             for child_name, child in part.named_children():
                 visit(child, f"{name}.{child_name}" if name else child_name)
 

@@ -1,15 +1,18 @@
 """ESM-2: a pre-norm encoder with rotary positions, trained on masked residues (Lin et al. 2023).
 
-The architecture is shared by models trained with a discrete diffusion objective on the same blocks.
+The architecture is shared by models of other tokens or positions, and by those trained with discrete diffusion.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from torch import Tensor
 from transformers import EsmConfig, EsmForMaskedLM, PreTrainedModel
 
 from plmdepth.language_models.anatomy import Anatomy
+from plmdepth.language_models.checkpoints.fair_esm import from_fair_esm
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.spelling import Spelling
 
@@ -39,6 +42,14 @@ class ESM2(LanguageModel):
     """
 
     architecture: ClassVar[type[PreTrainedModel]] = EsmForMaskedLM
+    # ESM-1b, ESM-1v, SaProt and DPLM come in the same sizes; DPLM's configuration alone has a dplm_type.
+    distinguishing: ClassVar[tuple[str, ...]] = (
+        "position_embedding_type",
+        "emb_layer_norm_before",
+        "token_dropout",
+        "mask_token_id",
+        "dplm_type",
+    )
     token_dropout: bool = True
     initializer_range: float = 0.02
 
@@ -80,3 +91,7 @@ class ESM2(LanguageModel):
             wiring="sequential",
             causal=False,
         )
+
+    def converted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return one of fair-esm's checkpoints under the names of an `EsmForMaskedLM`."""
+        return from_fair_esm(state)
