@@ -16,11 +16,13 @@ CONF = ROOT / "conf"
 ENTRIES = ("analyze", "train")
 NO_OBJECT = ("experiment", "sweep")  # it sets keys of other groups
 NEEDS = {"dataset/fasta": ["dataset.path=my.fasta"], "lens/tuned": ["lens.path=my_lens"]}
+ON_FILES = ("ec", "go_bp", "go_mf", "go_cc", "subcellular", "membrane", "secondary_structure", "fold")
+NEEDS |= {f"dataset/{name}": ["dataset.root=my_files"] for name in ON_FILES}
 OPTIONAL = ("probe",)  # none is chosen unless it is asked for
 
 OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml") if path.parent != CONF)
 MODELS = [option for option in OPTIONS if option.startswith("model/")]
-FAMILIES = sorted(p.stem for p in CONF.glob("model/*.yaml") if OmegaConf.load(p)["name"] != p.stem)
+FAMILIES = sorted(p.stem for p in CONF.glob("model/*.yaml") if OmegaConf.load(p).get("name", p.stem) != p.stem)
 """Options that name a family: its default scale."""
 
 

@@ -1,7 +1,8 @@
 """A protein: the record that every dataset yields."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 CANONICAL = "ACDEFGHIKLMNPQRSTVWY"
 """The twenty amino acids, alphabetically by their one-letter code."""
@@ -9,13 +10,24 @@ CANONICAL = "ACDEFGHIKLMNPQRSTVWY"
 
 @dataclass(frozen=True, slots=True)
 class Protein:
-    """One sequence with its identifier."""
+    """One sequence with its identifier.
+
+    Attributes:
+        id: its identifier.
+        sequence: its residues.
+        structure_tokens: one code a residue for the shape of the backbone around it; None where it is not known.
+    """
 
     id: str
     sequence: str
+    structure_tokens: tuple[int, ...] | None = field(default=None, kw_only=True, repr=False)
 
     def __len__(self) -> int:
         return len(self.sequence)
+
+    def without_structure(self) -> Self:
+        """Return the protein as its residues alone."""
+        return self if self.structure_tokens is None else replace(self, structure_tokens=None)
 
     @property
     def sha256(self) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -50,23 +50,32 @@ class ProteinSet:
 
     @property
     def digest(self) -> str:
-        """Hash of all ids and sequences, whatever file they came from and in whatever order."""
-        lines = sorted(f"{protein.id}\t{protein.sequence}" for protein in self.proteins)
+        """Hash of all ids, sequences and structure tokens, whatever files they came from and in whatever order."""
+        lines = sorted(_line(protein) for protein in self.proteins)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+Structures = Mapping[str, tuple[int, ...]]
+"""The structure tokens of proteins, by id."""
 
 
 class _TooLongError(UnusableRecordError):
     """A protein that the length policy leaves out."""
 
 
-def select(records: Iterable[tuple[str, str]], rules: Rules) -> ProteinSet:
+def select(records: Iterable[tuple[str, str]], rules: Rules, structures: Structures | None = None) -> ProteinSet:
     """Apply the rules to (id, text) records.
+
+    Args:
+        records: the records.
+        rules: how they become proteins.
+        structures: structure tokens, which every protein must then have, one for each of its residues.
 
     Raises:
         InputError: a record is refused by the rules, or nothing is left to measure.
     """
     skipped: list[Skipped] = []
-    kept = list(_usable(records, rules, skipped))
+    kept = list(_usable(records, rules, structures, skipped))
     if rules.limit is not None and rules.limit < len(kept):
         kept = sorted(kept, key=lambda usable: _rank(usable.protein, rules.seed))[: rules.limit]
     if not kept:
@@ -80,7 +89,9 @@ class _Usable(NamedTuple):
     changes: Counter[str]
 
 
-def _usable(records: Iterable[tuple[str, str]], rules: Rules, skipped: list[Skipped]) -> Iterator[_Usable]:
+def _usable(
+    records: Iterable[tuple[str, str]], rules: Rules, structures: Structures | None, skipped: list[Skipped]
+) -> Iterator[_Usable]:
     """Yield the records that pass with what was changed in them; note the others in ``skipped``."""
     seen: set[str] = set()
     for identifier, text in records:
@@ -88,6 +99,7 @@ def _usable(records: Iterable[tuple[str, str]], rules: Rules, skipped: list[Skip
             if identifier in seen:
                 raise UnusableRecordError("duplicate id (the first record with this id is kept)")
             cleaned = clean_letters(text)
+            codes = _codes_of(identifier, cleaned.sequence, structures)
             sequence = _within_length(identifier, cleaned.sequence, rules)
         except UnusableRecordError as error:
             if rules.invalid == "error" and not isinstance(error, _TooLongError):
@@ -99,7 +111,19 @@ def _usable(records: Iterable[tuple[str, str]], rules: Rules, skipped: list[Skip
             "sequences truncated": int(len(sequence) < len(cleaned.sequence)),
             "residues outside the twenty": sum(letter in NONCANONICAL for letter in sequence),
         }
-        yield _Usable(Protein(identifier, sequence), cleaned.changes + Counter(noted))
+        protein = Protein(identifier, sequence, structure_tokens=codes and codes[: len(sequence)])
+        yield _Usable(protein, cleaned.changes + Counter(noted))
+
+
+def _codes_of(identifier: str, sequence: str, structures: Structures | None) -> tuple[int, ...] | None:
+    if structures is None:
+        return None
+    if identifier not in structures:
+        raise UnusableRecordError("no structure tokens")
+    codes = structures[identifier]
+    if len(codes) != len(sequence):
+        raise UnusableRecordError(f"as many structure tokens as residues are needed ({len(codes)}, {len(sequence)})")
+    return codes
 
 
 def _within_length(identifier: str, sequence: str, rules: Rules) -> str:
@@ -114,6 +138,11 @@ def _within_length(identifier: str, sequence: str, rules: Rules) -> str:
     if rules.length_policy == "skip":
         raise _TooLongError(f"longer than {rules.max_length} residues ({length})")
     return sequence[: rules.max_length]
+
+
+def _line(protein: Protein) -> str:
+    codes = () if protein.structure_tokens is None else (",".join(map(str, protein.structure_tokens)),)
+    return "\t".join((protein.id, protein.sequence, *codes))
 
 
 def _rank(protein: Protein, seed: int) -> float:

@@ -1,7 +1,7 @@
 """What every dataset offers: records, and the rules by which they become proteins."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,9 +39,20 @@ class Dataset(ABC):
     def records(self) -> Iterator[tuple[str, str]]:
         """Yield (id, text) of every record."""
 
+    def structures(self) -> Mapping[str, tuple[int, ...]] | None:
+        """Return the structure tokens of every protein by its id; None where the dataset has none."""
+        return None
+
     def proteins(self, model_limit: int, seed: int) -> ProteinSet:
         """Return the proteins to measure with a model that reads at most ``model_limit`` residues."""
+        return select(self.records(), self.rules(model_limit, seed), self.structures())
+
+    def rules(self, model_limit: int, seed: int) -> Rules:
+        """Return how records become proteins for a model that reads at most ``model_limit`` residues.
+
+        Raises:
+            InputError: more is asked for than the model reads.
+        """
         if self.max_length is not None and self.max_length > model_limit:
             raise InputError(f"dataset.max_length={self.max_length} is more than the model reads ({model_limit})")
-        rules = Rules(self.max_length or model_limit, self.length_policy, self.invalid, self.limit, seed)
-        return select(self.records(), rules)
+        return Rules(self.max_length or model_limit, self.length_policy, self.invalid, self.limit, seed)

@@ -1,11 +1,12 @@
 """``dataset=fasta``: the proteins of a FASTA file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from plmdepth.proteins.datasets.dataset import Dataset
 from plmdepth.proteins.fasta import read_fasta
+from plmdepth.proteins.structure_tokens import read_structure_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,10 +15,19 @@ class FastaDataset(Dataset):
 
     Attributes:
         path: the file.
+        structure_tokens: a file with the structure tokens of the same proteins, as DPLM-2 publishes them; proteins
+            without tokens are then left out. None where no model reads structures.
     """
 
     path: str
+    structure_tokens: str | None = None
 
     def records(self) -> Iterator[tuple[str, str]]:
         """Yield (id, text) of every record."""
         return read_fasta(Path(self.path).expanduser())
+
+    def structures(self) -> Mapping[str, tuple[int, ...]] | None:
+        """Return the structure tokens of every protein by its id."""
+        if self.structure_tokens is None:
+            return None
+        return read_structure_tokens(Path(self.structure_tokens).expanduser())

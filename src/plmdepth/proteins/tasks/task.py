@@ -1,0 +1,94 @@
+"""A task: proteins with labels, in splits, and how predictions of the labels are scored."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from plmdepth.proteins.protein import Protein
+
+Kind = Literal["multilabel", "multiclass", "residue"]
+
+NOT_SCORED = -1
+"""The label of a residue that no one may be scored on: unresolved, disordered, or outside the published mask."""
+
+METRICS = MappingProxyType(
+    {
+        "multilabel": ("f1_max", "auprc_micro"),
+        "multiclass": ("accuracy", "macro_accuracy", "mcc"),
+        "residue": ("accuracy", "macro_accuracy", "mcc"),
+    }
+)
+"""What each kind of task is scored by; the first is the main one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A protein with its label.
+
+    Attributes:
+        protein: what a model reads.
+        label: multilabel: bool ``[class]``; multiclass: an int64 scalar; residue: int64 ``[residue]``, `NOT_SCORED`
+            where a residue is not scored.
+    """
+
+    protein: Protein
+    label: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Everything a probe is trained and tested on.
+
+    Attributes:
+        name: the config option.
+        kind: what a label is.
+        classes: the names of the classes, spelled as published; a label counts them from 0.
+        splits: ``train``, ``valid``, ``test`` and further tests.
+        metrics: names of the scores; the first is the main one.
+        subsets: ids of test proteins, per identity cut-off for example.
+        dropped: what was left out, and how often: ``split: reason``. Reasons name residues or terms where it is these
+            that were left out; otherwise proteins are counted.
+        absent: further tests and subsets that are not there, and why.
+        changes: letters changed and sequences truncated: ``split: kind``, as `plmdepth.proteins.selection` counts them.
+    """
+
+    name: str
+    kind: Kind
+    classes: tuple[str, ...]
+    splits: Mapping[str, tuple[Labelled, ...]] = field(repr=False)
+    metrics: tuple[str, ...]
+    subsets: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, int] = field(default_factory=dict)
+
+    def positives(self, split: str) -> np.ndarray:
+        """Return how often each class is true in a split, int64 ``[class]``: proteins, or residues that are scored."""
+        labels = [each.label for each in self.splits[split]]
+        if self.kind == "multilabel":
+            return np.stack(labels).sum(axis=0, dtype=np.int64)
+        numbers = np.concatenate([label.reshape(-1) for label in labels])
+        return np.bincount(numbers[numbers != NOT_SCORED], minlength=len(self.classes))
+
+    def without_positive(self, split: str = "train") -> tuple[str, ...]:
+        """Return the classes that are never true in a split: a probe cannot learn those that train lacks."""
+        counts = self.positives(split)
+        return tuple(name for name, count in zip(self.classes, counts, strict=True) if count == 0)
+
+    @property
+    def digest(self) -> str:
+        """Hash of all splits, ids, sequences and labels, whatever file they came from and in whatever order."""
+        lines = sorted(
+            f"{split}\t{each.protein.id}\t{each.protein.sequence}\t{_label_digest(each.label)}"
+            for split, members in self.splits.items()
+            for each in members
+        )
+        return hashlib.sha256("\n".join([self.kind, *self.classes, *lines]).encode()).hexdigest()
+
+
+def _label_digest(label: np.ndarray) -> str:
+    return hashlib.sha256(label.astype("<i8").tobytes()).hexdigest()

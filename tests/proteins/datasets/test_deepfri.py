@@ -1,0 +1,139 @@
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.proteins.tasks.files import EC_FILES, written
+
+from plmdepth.errors import InputError
+from plmdepth.proteins.datasets.deepfri import DeepfriDataset
+from plmdepth.proteins.tasks.task import Task
+
+
+def dataset(root: Path, terms: Any = "ec", **options: Any) -> DeepfriDataset:
+    return DeepfriDataset(name=terms, terms=terms, root=str(root), **options)
+
+
+def sizes(task: Task) -> dict[str, int]:
+    return {split: len(members) for split, members in task.splits.items()}
+
+
+@pytest.fixture(scope="module")
+def ec(shared_data: Path) -> Task:
+    return dataset(shared_data / "ec_deepfri").task(1022, seed=0)
+
+
+def test_small_files_become_a_task(tmp_path: Path) -> None:
+    task = dataset(written(tmp_path, EC_FILES)).task(1022, seed=0)
+    assert (task.name, task.kind, task.metrics) == ("ec", "multilabel", ("f1_max", "auprc_micro"))
+    assert sizes(task) == {"train": 2, "valid": 1, "test": 2}
+    assert task.without_positive() == ("7.1.1.9",)
+    assert task.subsets["identity_30"] == {"1EEE-E"}
+    assert dict(task.absent) == {}
+
+
+def test_subsets_follow_the_length_policy(tmp_path: Path) -> None:
+    task = dataset(written(tmp_path, EC_FILES), length_policy="skip").task(5, seed=0)
+    assert task.subsets["identity_95"] == {"1EEE-E"}
+    assert task.dropped == {"test: longer than 5 residues": 1}
+
+
+def test_missing_cut_offs_are_told(tmp_path: Path) -> None:
+    files = {name: content for name, content in EC_FILES.items() if not name.endswith("csv")}
+    task = dataset(written(tmp_path, files)).task(1022, seed=0)
+    assert dict(task.absent) == {"identity cut-offs": "no nrPDB-EC_2020.04_test.csv"}
+    assert task.subsets == {}
+
+
+@pytest.mark.parametrize("missing", [name for name in EC_FILES if not name.endswith("csv")])
+def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
+    written(tmp_path, {name: content for name, content in EC_FILES.items() if name != missing})
+    with pytest.raises(InputError) as caught:
+        dataset(tmp_path).proteins(1022, seed=0)
+    assert f"dataset=ec: no {missing} in {tmp_path}; dataset.root should hold nrPDB-EC" in str(caught.value)
+    assert "dataset.download=true" in str(caught.value)
+
+
+def test_upstreams_folder_with_both_sets_is_read_by_name(tmp_path: Path) -> None:
+    others = {name.replace("EC_2020.04", "GO_2019.06.18"): "" for name in EC_FILES}
+    assert sizes(dataset(written(tmp_path, EC_FILES | others)).task(1022, 0)) == {"train": 2, "valid": 1, "test": 2}
+
+
+def test_ec_has_the_counts_of_its_source(ec: Task) -> None:
+    assert len(ec.classes) == 538
+    assert sizes(ec) == {"train": 3748, "valid": 394, "test": 1519}
+    assert dict(ec.dropped) == {}
+    unknown = sum(n for change, n in ec.changes.items() if "outside the twenty" in change)
+    labels = np.stack([each.label for members in ec.splits.values() for each in members])
+    assert unknown == 1386  # 1,385 X and one other
+    assert round(labels.sum() / len(labels), 2) == 1.74
+
+
+def test_terms_of_ec_without_positives_are_named(ec: Task) -> None:
+    lacking = ec.without_positive()
+    in_test = set(ec.classes) - set(ec.without_positive("test"))
+    assert len(lacking) == 30
+    assert len(in_test & set(lacking)) == 27
+    assert (ec.positives("train") >= 10).sum() == 119
+
+
+def test_chains_of_several_first_levels_keep_all(ec: Task) -> None:
+    several = 0
+    for members in ec.splits.values():
+        for each in members:
+            several += len({ec.classes[i][0] for i in np.flatnonzero(each.label)}) > 1
+    assert several == 260
+
+
+def test_identity_cut_offs_of_ec_are_as_published(ec: Task) -> None:
+    counts = {name: len(ids) for name, ids in ec.subsets.items()}
+    assert counts == {
+        "identity_30": 577,
+        "identity_40": 714,
+        "identity_50": 881,
+        "identity_70": 1172,
+        "identity_95": 1519,
+    }
+    # Upstream has one chain below 30 % that is not below 40 %.
+    assert [len(low - high) for low, high in pairwise(ec.subsets.values())] == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("terms", "classes", "expected", "unannotated"),
+    [
+        ("go_mf", 19, {"train": 2, "valid": 4, "test": 1}, 0),
+        ("go_bp", 33, {"train": 1, "valid": 3, "test": 1}, 2),
+        ("go_cc", 16, {"train": 1, "valid": 2, "test": 1}, 3),
+    ],
+)
+def test_go_reads_rows_with_empty_fields(
+    shared_data: Path, terms: str, classes: int, expected: dict[str, int], unannotated: int
+) -> None:
+    task = dataset(shared_data / "go_deepfri_fixture", terms).task(1022, seed=0)
+    assert len(task.classes) == classes
+    assert sizes(task) == expected
+    assert sum(task.dropped.values()) == unannotated
+    kept = dataset(shared_data / "go_deepfri_fixture", terms, keep_unannotated=True).task(1022, seed=0)
+    assert sum(sizes(kept).values()) == 7
+
+
+@pytest.mark.parametrize(("terms", "classes"), [("go_mf", 41), ("go_bp", 100), ("go_cc", 22)])
+def test_files_of_the_layout_may_have_other_names(shared_data: Path, terms: str, classes: int) -> None:
+    task = dataset(shared_data / "go_yeast_sgd", terms, length_policy="truncate").task(1022, seed=0)
+    assert len(task.classes) == classes
+    left_out = sum(task.dropped.values())
+    assert sum(sizes(task).values()) + left_out == 4062
+    assert not [term for term in task.classes if term in ("", "GO:0008150")]
+    assert task.without_positive() == ()
+
+
+def test_biological_process_of_yeast_has_the_counts_of_its_source(shared_data: Path) -> None:
+    task = dataset(shared_data / "go_yeast_sgd", "go_bp", length_policy="truncate").task(1022, seed=0)
+    assert sizes(task) == {"train": 2960, "valid": 400, "test": 702}
+    assert (task.positives("train").min(), task.positives("train").max()) == (12, 324)
+
+
+def test_ec_and_go_files_are_not_taken_for_one_another(shared_data: Path) -> None:
+    with pytest.raises(InputError, match="is no annotation of EC-numbers"):
+        dataset(shared_data / "go_deepfri_fixture", "ec").task(1022, seed=0)
