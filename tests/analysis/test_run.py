@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pytorch_lightning import Trainer
 
-from plmdepth.analysis.run import Analysis, check_objective, run_analysis
+from plmdepth.analysis.run import Analysis, check_objective, readable, run_analysis
 from plmdepth.controls.control import Control
 from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.errors import InputError
@@ -23,10 +23,10 @@ from plmdepth.objectives.diffusion import Diffusion
 from plmdepth.objectives.masked import Masked
 from plmdepth.objectives.objective import Objective
 from plmdepth.proteins.datasets.demo import DemoDataset
-from plmdepth.proteins.protein import Skipped
+from plmdepth.proteins.protein import Protein, Skipped
 from plmdepth.proteins.selection import ProteinSet
 from plmdepth.results.record import CURVE_COLUMNS, SEQUENCE_COLUMNS, Record, read_record
-from tests.stacks import MODELS
+from tests.stacks import ALL, MODELS, PROTEINS
 
 
 def quiet_trainer() -> Trainer:
@@ -156,6 +156,30 @@ def test_a_model_without_a_mask_token_refuses_to_hide_residues() -> None:
 def test_a_model_that_sees_both_sides_refuses_to_predict_the_next_residue() -> None:
     with pytest.raises(InputError, match="use objective=masked"):
         check_objective(MODELS["esm2"], Autoregressive())
+
+
+@pytest.mark.parametrize("family", ["dplm2_structure", "dplm2_both"])
+def test_a_model_that_reads_structures_needs_structure_tokens_of_every_protein(family: str) -> None:
+    given = ProteinSet(PROTEINS, (), {})
+    assert readable(ALL[family], given) == given
+    with pytest.raises(
+        InputError,
+        match=r"^model\.modality=\w+ reads structure tokens, and lacking has none; .*dataset\.structure_tokens=FILE$",
+    ):
+        readable(ALL[family], ProteinSet((*PROTEINS, Protein("lacking", "MK")), (), {}))
+
+
+def test_structure_tokens_that_a_model_does_not_read_are_no_part_of_the_identity() -> None:
+    bare = ProteinSet(tuple(Protein(protein.id, protein.sequence) for protein in PROTEINS), (), {})
+    assert readable(ALL["dplm2"], ProteinSet(PROTEINS, (), {})) == bare == readable(ALL["dplm2"], bare)
+    assert readable(ALL["dplm2_both"], ProteinSet(PROTEINS, (), {})).digest != bare.digest
+
+
+def test_a_cell_of_both_modalities_leaves_a_record_of_the_measured_residues(tmp_path: Path) -> None:
+    cell = analysis(model=ALL["dplm2_both"], proteins=ProteinSet(PROTEINS, (), {}), objective=Diffusion())
+    record = record_of(cell, tmp_path / "cell")
+    assert record.result["provenance"]["residues_measured"] == sum(len(protein) for protein in PROTEINS)
+    assert record.curves["value"].notna().any()
 
 
 def test_an_empty_set_of_skipped_sequences_is_fine(tmp_path: Path) -> None:

@@ -51,6 +51,12 @@ def test_random_weights_cannot_lie_on_disk() -> None:
         load_stack(replace(ESM2, placement="disk"), seed=0)
 
 
+def test_another_layout_cannot_lie_on_disk(tmp_path: Path) -> None:
+    torch.save({"model": {}}, tmp_path / "esm2.pt")
+    with pytest.raises(InputError, match=r"model\.placement=disk needs weights in Hugging Face's layout"):
+        load_stack(replace(ESM2, weights=str(tmp_path / "esm2.pt"), placement="disk"), seed=0)
+
+
 def test_random_weights_belong_to_the_seed_and_leave_torchs_own_state_alone() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)

@@ -9,7 +9,7 @@ from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.objectives.autoregressive import Autoregressive
 from plmdepth.objectives.masked import Masked
 from plmdepth.pretraining.module import objective_loss
-from plmdepth.pretraining.score import score
+from plmdepth.pretraining.score import _model_losses, score
 from plmdepth.proteins.grammar.oracle import coupling_oracle, family_oracle
 from plmdepth.proteins.grammar.sampling import sample_proteins
 from tests.stacks import example_for, stack_of
@@ -47,6 +47,31 @@ def test_oracles_are_averaged_over_the_same_targets_as_the_model() -> None:
     assert scores["all"].coupling_oracle == pytest.approx(sum(coupled) / len(coupled))
     assert scores["coupled"].coupling_oracle == pytest.approx(sum(pairs) / len(pairs))
     assert scores["coupled"].family_oracle == pytest.approx(math.log(8), rel=1e-6)
+
+
+def test_read_in_reverse_a_residue_is_predicted_from_those_after_it() -> None:
+    """The model's first residue of a pair is then the one whose partner is visible."""
+    scores = score(blind(stack_of("progen2_reverse")), Autoregressive(), PROTEINS, seed=0)
+    best, pairs = [], []
+    for protein in PROTEINS:
+        visible = torch.ones(len(protein), len(protein)).triu(1).bool().numpy()
+        losses = coupling_oracle(protein, visible)
+        best += losses.tolist()
+        pairs += losses[[first for first, _ in protein.contacts]].tolist()
+    assert scores["all"].coupling_oracle == pytest.approx(sum(best) / len(best))
+    assert scores["coupled"].coupling_oracle == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_losses_of_a_model_read_in_reverse_belong_to_the_residues_that_it_predicts() -> None:
+    """A head that always expects M is right at the residues M, which stand at the beginning of these proteins."""
+    stack = blind(stack_of("progen2_reverse"))
+    methionine = stack.spelling.letters["M"]
+    stack.module.lm_head.bias.data[methionine] = 20.0
+    protein = PROTEINS[0]
+    targets, losses = _model_losses(stack, Autoregressive(), [protein], seed=0)
+    assert targets[0] == list(reversed(range(len(protein))))
+    found = [protein.sequence[position] for position, loss in zip(targets[0], losses[0], strict=True) if loss < 1]
+    assert found == ["M"] * protein.sequence.count("M")
 
 
 def test_a_target_whose_partner_is_hidden_too_does_not_count_as_coupled() -> None:

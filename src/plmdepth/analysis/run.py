@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,23 @@ def check_objective(model: LanguageModel, objective: Objective) -> None:
         )
 
 
+def readable(model: LanguageModel, proteins: ProteinSet) -> ProteinSet:
+    """Return proteins with what the model reads of them, which alone decides numbers.
+
+    Raises:
+        InputError: the model reads structure tokens, and a protein has none.
+    """
+    if model.spelling.reads_structure:
+        lacking = [protein.id for protein in proteins.proteins if protein.structure_tokens is None]
+        if lacking:
+            raise InputError(
+                f"model.modality={model.modality} reads structure tokens, and {lacking[0]} has none; "
+                "use dataset=fasta with dataset.structure_tokens=FILE"
+            )
+        return proteins
+    return replace(proteins, proteins=tuple(protein.without_structure() for protein in proteins.proteins))
+
+
 def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
     """Measure the cell and write its record to ``folder``."""
     with writing_cell(folder, config) as staging:
@@ -99,7 +116,7 @@ def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
         stack = analysis.control.stack(load_stack(analysis.model, analysis.seed))
         module = _measure(analysis, stack, staging / "sequences.parquet")
         estimate = module.curves.compute()
-        curves = curve_table(estimate, analysis.metric.quantities, _labels(analysis, stack))
+        curves = curve_table(estimate, analysis.metric.quantities, _labels(analysis, stack), stack.spelling.unit)
         pq.write_table(curves, staging / "curves.parquet")
         pairs = module.matrices.compute() if analysis.metric.matrices else None
         matrices = matrix_table(pairs, analysis.metric.matrices) if pairs else {}

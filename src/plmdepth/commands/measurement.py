@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from plmdepth.analysis.run import Analysis, check_objective
+from plmdepth.analysis.run import Analysis, check_objective, readable
 from plmdepth.commands.objects import build, check_run_options, options
 from plmdepth.commands.trainers import build_trainer
 from plmdepth.errors import InputError
@@ -29,7 +29,7 @@ def configured_analysis(config: DictConfig, metric_name: str) -> Analysis:
     check_objective(model, objective)
     metric = build(config, "metric")
     check_lens(config, metric_name)
-    proteins = dataset.proteins(model.max_length, config.seed)
+    proteins = readable(model, dataset.proteins(model.max_length, config.seed))
     return Analysis(
         model=model,
         dataset=dataset,

@@ -1,4 +1,7 @@
-"""``control=shuffled_residues``: the same composition in random order. What it shows too is composition."""
+"""``control=shuffled_residues``: the same composition in random order. What it shows too is composition.
+
+A residue takes its structure token with it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +17,14 @@ class ShuffledResidues(Control):
 
     def proteins(self, proteins: Sequence[Protein], seed: int) -> tuple[Protein, ...]:
         """Return the shuffled proteins under their own ids."""
-        return tuple(Protein(protein.id, _shuffled(protein.sequence, seed)) for protein in proteins)
+        return tuple(_shuffled(protein, seed) for protein in proteins)
 
 
-def _shuffled(sequence: str, seed: int) -> str:
-    order = keyed_generator(seed, "shuffle", sequence).permutation(len(sequence))
-    return "".join(sequence[index] for index in order)
+def _shuffled(protein: Protein, seed: int) -> Protein:
+    order = keyed_generator(seed, "shuffle", protein.sequence).permutation(len(protein))
+    codes = protein.structure_tokens
+    return Protein(
+        protein.id,
+        "".join(protein.sequence[index] for index in order),
+        structure_tokens=codes and tuple(codes[index] for index in order),
+    )

@@ -92,6 +92,8 @@ def _loaded(model: LanguageModel, place: Path) -> PreTrainedModel:
     """Read weights in Hugging Face's layout, or in another one that the family knows."""
     if is_native(model, place):
         return read_native(model, place)
+    if model.placement != "memory":
+        raise InputError(f"model.placement={model.placement} needs weights in Hugging Face's layout; {place} is not")
     return read_foreign(model, place, partial(_random, seed=0))  # what a file lacks is the same each time
 
 

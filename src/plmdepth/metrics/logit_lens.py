@@ -36,7 +36,8 @@ class LogitLens(ObservingMetric):
     """Read every state with the model's own norm and head: ``p_l = softmax(head(norm(h_l)))`` on the targets.
 
     Attributes:
-        vocabulary: ``amino_acids`` renormalises over the twenty amino acids; ``full`` keeps every token.
+        vocabulary: ``amino_acids`` renormalises over the twenty amino acids, or over all codes where structure tokens
+            are predicted; ``full`` keeps every token.
         lens: how states are read: as they are, or translated first by a tuned lens.
     """
 

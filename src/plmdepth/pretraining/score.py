@@ -57,7 +57,7 @@ def _scored(
         group = proteins[start : start + _BATCH]
         targets, losses = _model_losses(stack, objective, group, seed)
         for protein, positions, loss in zip(group, targets, losses, strict=True):
-            visible = _visible(len(protein), positions, causal=objective.name == "autoregressive")
+            visible = _visible(len(protein), positions, objective.name == "autoregressive", stack.spelling.reverse)
             oracle = coupling_oracle(protein, visible)[positions]
             rows.append((loss, family_oracle(protein)[positions], oracle, _sees_partner(protein, visible)[positions]))
     return rows
@@ -82,10 +82,11 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def _visible(length: int, targets: list[int], causal: bool) -> np.ndarray:
+def _visible(length: int, targets: list[int], causal: bool, reverse: bool) -> np.ndarray:
     """Return ``[residue, residue]``: is j shown when i is predicted?"""
     if causal:
-        return np.tril(np.ones((length, length), dtype=bool), k=-1)
+        before = np.tril(np.ones((length, length), dtype=bool), k=-1)
+        return before.T if reverse else before
     shown = np.ones(length, dtype=bool)
     shown[targets] = False
     return np.broadcast_to(shown, (length, length))
