@@ -15,7 +15,11 @@ ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 ENTRIES = ("analyze", "train")
 NO_OBJECT = ("experiment", "sweep")  # it sets keys of other groups
-NEEDS = {"dataset/fasta": ["dataset.path=my.fasta"], "lens/tuned": ["lens.path=my_lens"]}
+NEEDS = {
+    "dataset/fasta": ["dataset.path=my.fasta"],
+    "dataset/structures": ["dataset.path=chains"],
+    "lens/tuned": ["lens.path=my_lens"],
+}
 ON_FILES = ("ec", "go_bp", "go_mf", "go_cc", "subcellular", "membrane", "secondary_structure", "fold")
 NEEDS |= {f"dataset/{name}": ["dataset.root=my_files"] for name in ON_FILES}
 OPTIONAL = ("probe",)  # none is chosen unless it is asked for

@@ -38,10 +38,13 @@ def together(
     return wavefront_from_cuts(Rows(stack, descent.call, max_rows), descent, cuts, change, lambda *_: None)
 
 
+@pytest.mark.parametrize("family", ["progen2", "protgpt2"])
 @pytest.mark.parametrize("component", ["layer", "attention", "mlp"])
 @pytest.mark.parametrize("cuts", [[20], [13, 26, 40, 53], [40, 13], [2, 65]])
-def test_cuts_that_share_a_branch_equal_branches_of_their_own(component: Component, cuts: list[int]) -> None:
-    stack = stack_of("progen2")
+def test_cuts_that_share_a_branch_equal_branches_of_their_own(
+    family: str, component: Component, cuts: list[int]
+) -> None:
+    stack = stack_of(family)
     descent = clean_descent(stack, example_for(stack).sequence(0).tokens)
     for cut, states in zip(cuts, together(stack, descent, component, cuts), strict=True):
         torch.testing.assert_close(states, alone(stack, descent, component, cut), **CLOSE)
@@ -83,6 +86,17 @@ def test_without_keys_of_earlier_tokens_each_cut_has_its_branch_and_the_numbers_
     metric = LayerSkip(scope="future")
     for shared, single in zip(metric.measure(stack, example), metric.measure(unable, example), strict=True):
         torch.testing.assert_close(shared, single, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def test_gpt2_shares_where_its_mask_is_a_tensor() -> None:
+    for attention, shares in (("eager", True), ("sdpa", False)):
+        stack = stack_of("protgpt2", attention=attention)
+        assert can_share(stack, clean_descent(stack, example_for(stack).sequence(0).tokens).call) is shares
+
+
+def test_a_decoder_with_relative_positions_cannot_share() -> None:
+    stack = stack_of("prot_t5")
+    assert not can_share(stack, stack.embed(example_for(stack).tokens)[1])
 
 
 def test_a_bidirectional_model_cannot_share() -> None:

@@ -11,8 +11,9 @@ from plmdepth.errors import InputError
 from plmdepth.interventions.mean_states import mean_states
 from plmdepth.language_models.layer_stack import LayerStack, NonFiniteStateError
 from plmdepth.objectives.objective import Example
+from tests.calls import readers
 from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.stacks import MODELS, PROTEINS, example_for, own_forward, stack_of
 
 FAMILIES = sorted(MODELS)
 
@@ -20,10 +21,8 @@ FAMILIES = sorted(MODELS)
 def states_of(stack: LayerStack, example: Example) -> list[Tensor]:
     """Return ``h_0 .. h_L`` of one sequence from the model's own forward pass."""
     states: list[Tensor] = []
-    parts = [*stack.anatomy.layers, stack.anatomy.norm]
-    hooks = [part.register_forward_pre_hook(lambda _, args: states.append(args[0][0])) for part in parts]
-    tokens = example.tokens
-    stack.module(input_ids=tokens.ids, attention_mask=tokens.attended.long(), use_cache=False)
+    hooks = [part.register_forward_pre_hook(lambda _, args: states.append(args[0][0])) for part in readers(stack)]
+    own_forward(stack, example.tokens)
     for hook in hooks:
         hook.remove()
     return states
@@ -39,7 +38,7 @@ def naive(stack: LayerStack, example: Example) -> Tensor:
     return torch.stack([torch.stack(residues).mean(0) for residues in found])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "prot_albert", "prot_xlnet"])
 def test_a_padded_batch_gives_the_mean_over_its_residues(family: str) -> None:
     stack = stack_of(family)
     means = mean_states(stack, [example_for(stack)])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from plmdepth.errors import InputError
 from plmdepth.language_models.layer_stack import LayerStack, LayerView, Need, NonFiniteStateError
 from tests.stacks import ALL, PROTEINS, example_for, own_forward, stack_of
 
@@ -36,7 +37,7 @@ def watched(stack: LayerStack) -> Recorder:
     return recorder
 
 
-def reference(stack: LayerStack) -> tuple[list[Tensor], Tensor]:
+def reference(stack: LayerStack) -> tuple[list[Tensor], Tensor | None]:
     """Return the inputs of all layers, the output of the last, and the logits of the model's own forward pass."""
     entered: list[Tensor] = []
     left: list[Tensor] = []
@@ -46,7 +47,7 @@ def reference(stack: LayerStack) -> tuple[list[Tensor], Tensor]:
         hooks.append(
             module.register_forward_hook(lambda _m, _i, out: left.append(out[0] if type(out) is tuple else out))
         )
-    logits = own_forward(stack, example_for(stack).tokens).logits
+    logits = own_forward(stack, example_for(stack).tokens).get("logits")
     for hook in hooks:
         hook.remove()
     return [*entered, left[-1]], logits
@@ -84,7 +85,13 @@ def test_states_between_agree_with_the_published_hidden_states(family: str) -> N
 def test_reading_out_the_last_state_gives_the_models_logits(family: str) -> None:
     stack = stack_of(family)
     _, logits = reference(stack)
-    torch.testing.assert_close(stack.logits(watched(stack).states[-1]), logits, rtol=0, atol=1e-5)
+    state = watched(stack).states[-1]
+    if stack.anatomy.head is None:
+        assert logits is None
+        with pytest.raises(InputError, match="predicts nothing by itself; metric=residual works"):
+            stack.logits(state)
+        return
+    torch.testing.assert_close(stack.logits(state), logits, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -154,10 +161,11 @@ def test_padding_and_batch_size_change_nothing(family: str, attention: str) -> N
         pytest.skip("these blocks have eager attention only")
     stack = stack_of(family, attention=attention)
     with torch.no_grad():
-        together = stack.run(example_for(stack).tokens)
+        batch = example_for(stack).tokens
+        together = stack.run(batch)
         for row, protein in enumerate(PROTEINS):
             alone = stack.run(example_for(stack, (protein,)).tokens)[0]
-            torch.testing.assert_close(together[row, : len(alone)], alone, rtol=0, atol=1e-5)
+            torch.testing.assert_close(together[row, batch.attended[row]], alone, rtol=0, atol=1e-5)
 
 
 def test_without_the_attention_mask_padding_would_leak() -> None:

@@ -19,7 +19,7 @@ from plmdepth.metrics.logit_lens import LogitLens
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import Protein
 from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.stacks import MODELS, PROTEINS, example_for, own_forward, stack_of
 
 FAMILIES = sorted(MODELS)
 N_LAYERS = 6
@@ -38,11 +38,15 @@ ORDERS = {
 def arranged(stack: LayerStack, order: Sequence[int]) -> Iterator[None]:
     """Give the model itself another list of layers, as pruning would."""
     parent, name = {
-        "EsmForMaskedLM": lambda m: (m.esm.encoder, "layer"),
-        "GPTJForCausalLM": lambda m: (m.transformer, "h"),
-    }[type(stack.module).__name__](stack.module)
+        "esm": lambda m: (m.esm.encoder, "layer"),
+        "gptj": lambda m: (m.transformer, "h"),
+        "albert": lambda m: (m.albert.encoder, "albert_layer_groups"),
+        "xlnet": lambda m: (m.transformer, "layer"),
+    }[stack.module.config.model_type](stack.module)
     original = getattr(parent, name)
     setattr(parent, name, nn.ModuleList([stack.anatomy.layers[layer - 1] for layer in order]))
+    if name == "albert_layer_groups":  # the others run what is in the list
+        stack.module.config.num_hidden_layers = stack.module.config.num_hidden_groups = len(order)
     yield
     setattr(parent, name, original)
 
@@ -50,8 +54,8 @@ def arranged(stack: LayerStack, order: Sequence[int]) -> Iterator[None]:
 def naive_scores(stack: LayerStack, example: Example, order: Sequence[int]) -> tuple[list[float], list[float]]:
     """Return cross-entropy and accuracy of every sequence of a padded batch."""
     tokens, amino_acids = example.tokens, stack.spelling.amino_acids.tolist()
-    with arranged(stack, order), torch.no_grad():
-        logits = stack.module(input_ids=tokens.ids, attention_mask=tokens.attended.long(), use_cache=False).logits
+    with arranged(stack, order):
+        logits = own_forward(stack, tokens).logits
     losses, accuracies = [], []
     for row in range(len(tokens.ids)):
         terms, right = [], []
@@ -71,7 +75,7 @@ def measured(stack: LayerStack, example: Example | None = None, **options: Any) 
     return dict(zip(KEYS, curves.unbind(1), strict=True)), matrices
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "prot_albert", "prot_xlnet"])
 def test_every_variant_equals_a_model_whose_layers_are_rearranged(family: str) -> None:
     stack = stack_of(family)
     example = example_for(stack)
@@ -86,7 +90,7 @@ def test_every_variant_equals_a_model_whose_layers_are_rearranged(family: str) -
             torch.testing.assert_close(curves[name, variant], values, **CLOSE, msg=lambda m, v=variant: f"{v}: {m}")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "prot_albert", "prot_xlnet"])
 def test_blocks_equal_a_model_without_them(family: str) -> None:
     stack = stack_of(family)
     example = example_for(stack)

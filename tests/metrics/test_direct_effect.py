@@ -2,8 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from plmdepth.metrics.direct_effect import DirectEffect
 from plmdepth.metrics.layer_skip import LayerSkip
 from plmdepth.metrics.regions import COMPONENTS
 from plmdepth.objectives.objective import Example
+from tests.calls import hooked_call, hooked_state
 from tests.language_models.test_layer_stack import hooks_of
 from tests.metrics.test_layer_skip import full_run, regions
 from tests.stacks import MODELS, PROTEINS, example_for, stack_of
@@ -26,13 +26,6 @@ N_LAYERS = 6
 CLOSE = {"rtol": 1e-4, "atol": 1e-5, "equal_nan": True, "check_dtype": False}
 
 
-@contextmanager
-def hooked(register: Callable[[Any], Any], hook: Any) -> Iterator[None]:
-    handle = register(hook)
-    yield
-    handle.remove()
-
-
 def clean_contributions(stack: LayerStack, example: Example) -> dict[str, list[Tensor]]:
     """Return what every layer, attention and MLP added in the model's own forward pass, each ``[token, feature]``."""
     added: dict[str, list[Tensor]] = {"attention": [], "mlp": []}
@@ -40,7 +33,7 @@ def clean_contributions(stack: LayerStack, example: Example) -> dict[str, list[T
     handles = [
         part.register_forward_hook(lambda _m, _i, output, name=name: added[name].append(output[0]))
         for name, modules in parts.items()
-        for part in modules
+        for part in dict.fromkeys(modules)
     ]
     states, _ = full_run(stack, example)
     for handle in handles:
@@ -59,8 +52,8 @@ def run_without(stack: LayerStack, example: Example, layer: int, removed: Tensor
     def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
         seen["leaving"] = output[0] if isinstance(output, tuple) else output
 
-    module = stack.anatomy.layers[layer - 1]
-    with hooked(module.register_forward_pre_hook, subtract), hooked(module.register_forward_hook, record):
+    layers = stack.anatomy.layers
+    with hooked_call(layers, layer, subtract, before=True), hooked_call(layers, layer, record):
         full_run(stack, example)
     return (seen["leaving"] - seen["entering"])[0]
 
@@ -81,8 +74,7 @@ def naive(stack: LayerStack, example: Example, scope: str, reduction: str, cuts:
                     clean = states[layer] - states[layer - 1]
                     other = run_without(stack, example, layer, removed)
                     found.append(reduce(((clean - other).norm(dim=-1) / clean.norm(dim=-1))[measured].tolist()))
-                norm = stack.anatomy.norm
-                with hooked(norm.register_forward_pre_hook, lambda _m, args, c=removed: (args[0] - c, *args[1:])):
+                with hooked_state(stack, n, lambda _m, args, c=removed: (args[0] - c, *args[1:])):
                     _, others = full_run(stack, example)
                 moved = (others.softmax(-1) - logits.softmax(-1)).norm(dim=-1)[measured]
                 output_values.append(reduce(moved.tolist()))
@@ -94,9 +86,10 @@ def naive(stack: LayerStack, example: Example, scope: str, reduction: str, cuts:
 
 
 CASES = [("esm2", "all"), ("esm2", "targets"), ("progen2", "all"), ("progen2", "future")]
+POST_NORM = [("prot_albert", "all"), ("prot_xlnet", "targets")]
 
 
-@pytest.mark.parametrize(("family", "scope"), CASES)
+@pytest.mark.parametrize(("family", "scope"), [*CASES, *POST_NORM])
 @pytest.mark.parametrize("reduction", ["max", "mean"])
 def test_it_equals_one_full_run_for_every_pair_of_layers(family: str, scope: str, reduction: str) -> None:
     stack, cuts = stack_of(family), (0.3, 0.7)

@@ -19,9 +19,10 @@ from plmdepth.metrics.erasure import Erasure, erased_positions, erased_states, e
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import Protein
 from plmdepth.randomness import keyed_generator
+from tests.calls import hooked_state
 from tests.interventions.test_mean_states import naive as mean_of_data
 from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.stacks import MODELS, PROTEINS, example_for, own_forward, stack_of
 
 FAMILIES = sorted(MODELS)
 OWN, NEIGHBOURS, REST = range(3)
@@ -44,18 +45,14 @@ def erased(stack: LayerStack, layer: int, position: int, mean: Tensor) -> Iterat
         state[0, position] = mean
         return (state, *args[1:])
 
-    reader = [*stack.anatomy.layers, stack.anatomy.norm][layer]
-    handle = reader.register_forward_pre_hook(put_mean)
-    yield
-    handle.remove()
+    with hooked_state(stack, layer, put_mean):
+        yield
 
 
 def predictions(stack: LayerStack, example: Example) -> Tensor:
     """Return the output distribution of every row of one sequence from the model's own forward pass."""
-    tokens = example.tokens
-    with torch.no_grad():
-        logits = stack.module(input_ids=tokens.ids, attention_mask=tokens.attended.long(), use_cache=False).logits[0]
-    return logits.softmax(-1)
+    probabilities: Tensor = own_forward(stack, example.tokens).logits[0].softmax(-1)
+    return probabilities
 
 
 def drawn(example: Example, seed: int, most: int | None) -> list[int]:
@@ -91,7 +88,7 @@ def naive(stack: LayerStack, example: Example, means: Tensor, positions: list[in
     return result
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "prot_albert", "prot_xlnet"])
 @pytest.mark.parametrize(("near", "most", "seed"), [(4, 5, 0), (2, None, 3)])
 def test_one_descent_equals_one_full_run_for_every_layer_and_position(
     family: str, near: int, most: int | None, seed: int

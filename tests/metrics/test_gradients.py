@@ -13,10 +13,12 @@ from plmdepth.language_models.layer_stack import LayerStack, NonFiniteStateError
 from plmdepth.metrics.gradients import QUANTITIES, Gradients, gradient_statistics, summed_loss_gradients
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import CANONICAL, Protein
+from tests.calls import hooked_state
 from tests.language_models.test_layer_stack import hooks_of
 from tests.stacks import MODELS, PROTEINS, example_for, stack_of
 
 FAMILIES = sorted(MODELS)
+POST_NORM = ["prot_albert", "prot_xlnet"]
 NAMES = [quantity.name for quantity in QUANTITIES]
 NORM, RELATIVE, TIMES = (NAMES.index(n) for n in ("gradient_norm", "relative_gradient", "gradient_times_norm"))
 
@@ -29,17 +31,8 @@ def own_forward(stack: LayerStack, example: Example, layer: int, change: Any) ->
         kept.append(change(args[0]))
         return (kept[0], *args[1:])
 
-    def leave(_m: Any, _i: Any, output: Any) -> Any:
-        kept.append(change(output[0] if isinstance(output, tuple) else output))
-        return (kept[0], *output[1:]) if isinstance(output, tuple) else kept[0]
-
-    if layer == 0:
-        handle = stack.anatomy.layers[0].register_forward_pre_hook(enter)
-    else:
-        handle = stack.anatomy.layers[layer - 1].register_forward_hook(leave)
-    tokens = example.tokens
-    logits = stack.module(input_ids=tokens.ids, attention_mask=tokens.attended.long(), use_cache=False).logits[0]
-    handle.remove()
+    with hooked_state(stack, layer, enter):
+        logits = stack.module(**stack.anatomy.inputs(example.tokens)).logits[0]
     letters = [stack.spelling.letters[letter] for letter in CANONICAL]
     targets = [letters.index(int(label)) for label in example.labels[0][example.scored[0]]]
     kept_logits = logits[example.scored[0]][:, letters].double()
@@ -58,7 +51,7 @@ def naive(stack: LayerStack, example: Example, layer: int) -> list[float]:
     return [sum(column) / len(column) for column in columns]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *POST_NORM])
 def test_a_padded_batch_equals_one_run_for_every_sequence_and_layer(family: str) -> None:
     stack = stack_of(family)
     curves = Gradients().measure(stack, example_for(stack)).curves
@@ -69,7 +62,7 @@ def test_a_padded_batch_equals_one_run_for_every_sequence_and_layer(family: str)
             torch.testing.assert_close(curves[row, :, layer], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *POST_NORM])
 def test_the_gradient_is_the_slope_of_the_loss(family: str) -> None:
     stack = stack_of(family)
     stack.module.double()

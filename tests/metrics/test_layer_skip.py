@@ -15,8 +15,9 @@ from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.layer_skip import LayerSkip
 from plmdepth.metrics.regions import COMPONENTS
 from plmdepth.objectives.objective import Example
+from tests.calls import hooked_call, readers
 from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.stacks import MODELS, PROTEINS, example_for, own_forward, stack_of
 
 FAMILIES = sorted(MODELS)
 
@@ -33,25 +34,21 @@ def changed_layer(stack: LayerStack, layer: int, component: str, tokens: Tensor)
     def silence(_m: Any, _i: Any, output: Tensor) -> Tensor:
         return torch.where(tokens[:, None], 0.0, output)
 
-    module, hook = {
-        "layer": (stack.anatomy.layers[layer - 1], keep_entering),
-        "attention": (stack.anatomy.attention_outputs[layer - 1], silence),
-        "mlp": (stack.anatomy.mlp_outputs[layer - 1], silence),
+    parts, hook = {
+        "layer": (stack.anatomy.layers, keep_entering),
+        "attention": (stack.anatomy.attention_outputs, silence),
+        "mlp": (stack.anatomy.mlp_outputs, silence),
     }[component]
-    handle = module.register_forward_hook(hook)
-    yield
-    handle.remove()
+    with hooked_call(parts, layer, hook):
+        yield
 
 
 def full_run(stack: LayerStack, example: Example) -> tuple[list[Tensor], Tensor]:
     """Return all states and the logits of the model's own forward pass."""
     states: list[Tensor] = []
-    hooks = [m.register_forward_pre_hook(lambda _, args: states.append(args[0][0])) for m in stack.anatomy.layers]
-    norm = stack.anatomy.norm.register_forward_pre_hook(lambda _, args: states.append(args[0][0]))
-    tokens = example.tokens
-    with torch.no_grad():
-        logits = stack.module(input_ids=tokens.ids, attention_mask=tokens.attended.long(), use_cache=False).logits[0]
-    for handle in [*hooks, norm]:
+    hooks = [m.register_forward_pre_hook(lambda _, args: states.append(args[0][0])) for m in readers(stack)]
+    logits = own_forward(stack, example.tokens).logits[0]
+    for handle in hooks:
         handle.remove()
     return states, logits
 
@@ -97,7 +94,10 @@ def naive(
     return result
 
 
-CASES = [("esm2", "all"), ("esm2", "targets"), ("progen2", "all"), ("progen2", "future")]
+CASES = [
+    *(("esm2", "all"), ("esm2", "targets"), ("progen2", "all"), ("progen2", "future")),
+    *(("prot_albert", "all"), ("prot_bert", "targets"), ("prot_xlnet", "targets")),
+]
 
 
 @pytest.mark.parametrize(("family", "scope"), CASES)

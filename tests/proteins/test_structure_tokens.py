@@ -10,7 +10,7 @@ from plmdepth.controls.shuffled_residues import ShuffledResidues
 from plmdepth.errors import InputError
 from plmdepth.proteins.datasets.fasta import FastaDataset
 from plmdepth.proteins.protein import Protein
-from plmdepth.proteins.selection import ProteinSet, Rules, select
+from plmdepth.proteins.selection import ProteinSet, Rules, Structures, select
 from plmdepth.proteins.structure_tokens import read_structure_tokens
 
 RULES = Rules(max_length=100)
@@ -71,7 +71,7 @@ def test_a_dataset_gives_every_protein_its_codes(tmp_path: Path) -> None:
 
 
 def test_a_protein_with_another_number_of_codes_is_left_out_or_refused() -> None:
-    records, structures = [("a", "MKT"), ("b", "MK")], {"a": (1, 2), "b": (3, 4)}
+    records, structures = [("a", "MKT"), ("b", "MK")], Structures("dplm2", {"a": (1, 2), "b": (3, 4)})
     found = select(records, RULES, structures)
     assert [protein.id for protein in found.proteins] == ["b"]
     assert found.skipped[0].reason == "as many structure tokens as residues are needed (2, 3)"
@@ -80,7 +80,8 @@ def test_a_protein_with_another_number_of_codes_is_left_out_or_refused() -> None
 
 
 def test_codes_are_truncated_with_the_residues() -> None:
-    found = select([("a", "MKTV")], Rules(max_length=2, length_policy="truncate"), {"a": (1, 2, 3, 4)})
+    codes = Structures("dplm2", {"a": (1, 2, 3, 4)})
+    found = select([("a", "MKTV")], Rules(max_length=2, length_policy="truncate"), codes)
     assert found.proteins == (Protein("a", "MK", structure_tokens=(1, 2)),)
 
 

@@ -24,6 +24,7 @@ from plmdepth.language_models.weights import load_stack, weights_digest
 from plmdepth.metrics.metric import Metric
 from plmdepth.objectives.objective import Objective
 from plmdepth.proteins.datasets.dataset import Dataset
+from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.selection import ProteinSet
 from plmdepth.report.figures import write_figures
 from plmdepth.results.atomic import write_json
@@ -92,18 +93,30 @@ def check_objective(model: LanguageModel, objective: Objective) -> None:
         )
 
 
+_STRUCTURE_SOURCES = {
+    "dplm2": "dataset=fasta with dataset.structure_tokens=FILE",
+    "3di": "dataset=structures with dataset.path=DIR",
+}
+
+
+def has_structure(protein: Protein, alphabet: str) -> bool:
+    """Say whether a protein has structure tokens of an alphabet."""
+    return protein.structure_tokens is not None and protein.structure_alphabet == alphabet
+
+
 def readable(model: LanguageModel, proteins: ProteinSet) -> ProteinSet:
     """Return proteins with what the model reads of them, which alone decides numbers.
 
     Raises:
         InputError: the model reads structure tokens, and a protein has none.
     """
-    if model.spelling.reads_structure:
-        lacking = [protein.id for protein in proteins.proteins if protein.structure_tokens is None]
+    alphabet = model.spelling.structure_alphabet
+    if alphabet is not None:
+        lacking = [each.id for each in proteins.proteins if not has_structure(each, alphabet)]
         if lacking:
             raise InputError(
-                f"model.modality={model.modality} reads structure tokens, and {lacking[0]} has none; "
-                "use dataset=fasta with dataset.structure_tokens=FILE"
+                f"model.modality={model.modality} reads structure tokens, and {lacking[0]} has none of {alphabet}; "
+                f"use {_STRUCTURE_SOURCES[alphabet]}"
             )
         return proteins
     return replace(proteins, proteins=tuple(protein.without_structure() for protein in proteins.proteins))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,18 @@ class CurveLabels:
     scope: str = ""
 
 
-def curve_table(estimate: Estimate, quantities: Sequence[Quantity], labels: CurveLabels) -> pa.Table:
-    """Return the long table of curves, one row a point."""
+def curve_table(
+    estimate: Estimate, quantities: Sequence[Quantity], labels: CurveLabels, token: str = "residue"
+) -> pa.Table:
+    """Return the long table of curves, one row a point.
+
+    Args:
+        estimate: the values.
+        quantities: what they are, in their order.
+        labels: the columns that are the same in every row.
+        token: what one token of the model stands for; units are per that.
+    """
+    quantities = [replace(each, unit=each.unit.replace("/residue", f"/{token}")) for each in quantities]
     rows = [row for index, quantity in enumerate(quantities) for row in _rows(estimate, index, quantity, labels)]
     return pa.Table.from_pylist(rows, schema=CURVE_COLUMNS)
 

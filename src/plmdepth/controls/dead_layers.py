@@ -39,7 +39,7 @@ class DeadLayers(Control):
         if wrong:
             raise InputError(f"control.layers={wrong}: the model has layers 1 to {stack.n_layers}")
         for layer in layers:
-            for part in (stack.anatomy.attention_outputs[layer - 1], stack.anatomy.mlp_outputs[layer - 1]):
+            for part in (*stack.anatomy.attention_parts(layer), stack.anatomy.mlp_outputs[layer - 1]):
                 _zero(part)
         return stack
 

@@ -44,13 +44,15 @@ def silenced(stack: LayerStack, layer: int, component: Component, tokens: Tensor
         component: ``attention`` or ``mlp``.
         tokens: where, ``[token]`` boolean.
     """
-    parts = stack.anatomy.attention_outputs if component == "attention" else stack.anatomy.mlp_outputs
+    anatomy = stack.anatomy
+    parts = anatomy.attention_parts(layer) if component == "attention" else (anatomy.mlp_outputs[layer - 1],)
 
     def silence(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         return output.masked_fill(tokens[:, None], 0.0)
 
-    handle = parts[layer - 1].register_forward_hook(silence)
+    handles = [part.register_forward_hook(silence) for part in parts]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()

@@ -5,6 +5,7 @@ what it needs, and can stop, resume or change the run at any layer. The argument
 positions) are the model's own: they are taken from a forward pass that is stopped where layer 1 would begin.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -131,7 +132,8 @@ class LayerStack:
         try:
             self.module(**self.anatomy.inputs(tokens))
         except _ReachedLayersError as reached:
-            return reached.state, reached.call
+            handed_on = self.anatomy.handed_on(reached.state) if self.anatomy.handed_on else {}
+            return reached.state, LayerCall(reached.call.args, {**reached.call.kwargs, **handed_on})
         finally:
             handle.remove()
         raise RuntimeError("the model never called its first layer: the family's anatomy is wrong")
@@ -196,8 +198,13 @@ class LayerStack:
 
             return hook
 
+        def record_more(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            assert added.attention is not None
+            added.attention = added.attention + (output if scale == 1 else output / scale)
+
         # A set: a block that is shared between layers gets one hook, and each layer reads its latest output.
         handles = [m.register_forward_hook(record("attention")) for m in set(self.anatomy.attention_outputs)]
+        handles += [m.register_forward_hook(record_more) for m in set(self.anatomy.cross_attention_outputs)]
         handles += [m.register_forward_hook(record("mlp")) for m in set(self.anatomy.mlp_outputs)]
         try:
             yield added
@@ -206,9 +213,9 @@ class LayerStack:
                 handle.remove()
 
 
-def _stop_here(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
-    state, *others = args
-    raise _ReachedLayersError(state, LayerCall(tuple(others), kwargs))
+def _stop_here(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+    names = list(inspect.signature(module.forward).parameters)[1 : len(args)]  # the state is the first
+    raise _ReachedLayersError(args[0], LayerCall((), dict(zip(names, args[1:], strict=True)) | kwargs))
 
 
 def _check_finite(sums: Tensor, first: int) -> None:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from plmdepth.proteins.protein import CANONICAL, Protein
+from plmdepth.proteins.protein import CANONICAL, Protein, StructureAlphabet
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,12 @@ class Spelling:
     @property
     def reads_structure(self) -> bool:
         """Whether a protein is spelt with its structure tokens."""
-        return False
+        return self.structure_alphabet is not None
+
+    @property
+    def structure_alphabet(self) -> StructureAlphabet | None:
+        """The alphabet of the structure tokens that a protein is spelt with; None without."""
+        return None
 
     def n_tokens(self, length: int) -> int:
         """Return the number of tokens of a protein of that many residues."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from plmdepth.errors import InputError
 from plmdepth.language_models.spelling import Spelling, Tokens
-from plmdepth.proteins.protein import Protein
+from plmdepth.proteins.protein import Protein, StructureAlphabet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,9 @@ class StructureSpelling(Spelling):
         return torch.arange(self.first_code, self.first_code + self.n_codes)
 
     @property
-    def reads_structure(self) -> bool:
-        """Whether a protein is spelt with its structure tokens."""
-        return True
+    def structure_alphabet(self) -> StructureAlphabet | None:
+        """DPLM-2's codes."""
+        return "dplm2"
 
     def spell(self, proteins: Sequence[Protein]) -> Tokens:
         """Return what the model reads of proteins.
@@ -90,9 +90,9 @@ class JointSpelling(Spelling):
         return self.halves[self.measured].amino_acids
 
     @property
-    def reads_structure(self) -> bool:
-        """Whether a protein is spelt with its structure tokens."""
-        return any(half.reads_structure for half in self.halves)
+    def structure_alphabet(self) -> StructureAlphabet | None:
+        """The alphabet of the half that spells structures."""
+        return next((half.structure_alphabet for half in self.halves if half.structure_alphabet), None)
 
     def n_tokens(self, length: int) -> int:
         """Return the number of tokens of a protein of that many residues, in both halves."""

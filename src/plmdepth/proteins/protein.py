@@ -2,7 +2,10 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Literal, Self
+
+StructureAlphabet = Literal["dplm2", "3di"]
+"""``dplm2``: 8192 codes of DPLM-2's structure tokenizer. ``3di``: Foldseek's twenty letters, alphabetically."""
 
 CANONICAL = "ACDEFGHIKLMNPQRSTVWY"
 """The twenty amino acids, alphabetically by their one-letter code."""
@@ -16,11 +19,13 @@ class Protein:
         id: its identifier.
         sequence: its residues.
         structure_tokens: one code a residue for the shape of the backbone around it; None where it is not known.
+        structure_alphabet: what the codes mean.
     """
 
     id: str
     sequence: str
     structure_tokens: tuple[int, ...] | None = field(default=None, kw_only=True, repr=False)
+    structure_alphabet: StructureAlphabet = field(default="dplm2", kw_only=True, repr=False)
 
     def __len__(self) -> int:
         return len(self.sequence)

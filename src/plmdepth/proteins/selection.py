@@ -3,12 +3,12 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol
 
 from plmdepth.errors import InputError
 from plmdepth.proteins.letters import NONCANONICAL, UnusableRecordError, clean_letters
-from plmdepth.proteins.protein import Protein, Skipped
+from plmdepth.proteins.protein import Protein, Skipped, StructureAlphabet
 from plmdepth.randomness import keyed_generator
 
 LengthPolicy = Literal["error", "truncate", "skip"]
@@ -55,8 +55,16 @@ class ProteinSet:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-Structures = Mapping[str, tuple[int, ...]]
-"""The structure tokens of proteins, by id."""
+class Structures(NamedTuple):
+    """The structure tokens of proteins.
+
+    Attributes:
+        alphabet: what the codes mean.
+        codes: by id, one a residue.
+    """
+
+    alphabet: StructureAlphabet
+    codes: Mapping[str, tuple[int, ...]]
 
 
 class _TooLongError(UnusableRecordError):
@@ -75,7 +83,7 @@ def select(records: Iterable[tuple[str, str]], rules: Rules, structures: Structu
         InputError: a record is refused by the rules, or nothing is left to measure.
     """
     skipped: list[Skipped] = []
-    kept = list(_usable(records, rules, structures, skipped))
+    kept = list(usable(records, rules, structures, skipped, set()))
     if rules.limit is not None and rules.limit < len(kept):
         kept = sorted(kept, key=lambda usable: _rank(usable.protein, rules.seed))[: rules.limit]
     if not kept:
@@ -84,16 +92,39 @@ def select(records: Iterable[tuple[str, str]], rules: Rules, structures: Structu
     return ProteinSet(tuple(usable.protein for usable in kept), tuple(skipped), dict(sorted(changes.items())))
 
 
-class _Usable(NamedTuple):
+class Usable(NamedTuple):
+    """A protein, and what was changed to make it one."""
+
     protein: Protein
     changes: Counter[str]
 
 
-def _usable(
-    records: Iterable[tuple[str, str]], rules: Rules, structures: Structures | None, skipped: list[Skipped]
-) -> Iterator[_Usable]:
-    """Yield the records that pass with what was changed in them; note the others in ``skipped``."""
-    seen: set[str] = set()
+class Seen(Protocol):
+    """The ids that were there before."""
+
+    def __contains__(self, identifier: object, /) -> bool: ...
+
+    def add(self, identifier: str, /) -> None:
+        """Note an id."""
+
+
+def usable(
+    records: Iterable[tuple[str, str]], rules: Rules, structures: Structures | None, skipped: list[Skipped], seen: Seen
+) -> Iterator[Usable]:
+    """Yield the records that pass with what was changed in them; note the others in ``skipped``.
+
+    Nothing else grows with the number of records, so that a caller that empties ``skipped`` can go through any number.
+
+    Args:
+        records: the records.
+        rules: how they become proteins; a limit is not looked at.
+        structures: structure tokens, which every protein must then have.
+        skipped: takes the records that do not pass.
+        seen: ids of proteins so far; a second record with one of them does not pass.
+
+    Raises:
+        InputError: a record is refused by the rules.
+    """
     for identifier, text in records:
         try:
             if identifier in seen:
@@ -111,16 +142,19 @@ def _usable(
             "sequences truncated": int(len(sequence) < len(cleaned.sequence)),
             "residues outside the twenty": sum(letter in NONCANONICAL for letter in sequence),
         }
-        protein = Protein(identifier, sequence, structure_tokens=codes and codes[: len(sequence)])
-        yield _Usable(protein, cleaned.changes + Counter(noted))
+        protein = Protein(identifier, sequence)
+        if codes is not None and structures is not None:
+            codes = codes[: len(sequence)]
+            protein = replace(protein, structure_tokens=codes, structure_alphabet=structures.alphabet)
+        yield Usable(protein, cleaned.changes + Counter(noted))
 
 
 def _codes_of(identifier: str, sequence: str, structures: Structures | None) -> tuple[int, ...] | None:
     if structures is None:
         return None
-    if identifier not in structures:
+    if identifier not in structures.codes:
         raise UnusableRecordError("no structure tokens")
-    codes = structures[identifier]
+    codes = structures.codes[identifier]
     if len(codes) != len(sequence):
         raise UnusableRecordError(f"as many structure tokens as residues are needed ({len(codes)}, {len(sequence)})")
     return codes
@@ -142,7 +176,8 @@ def _within_length(identifier: str, sequence: str, rules: Rules) -> str:
 
 def _line(protein: Protein) -> str:
     codes = () if protein.structure_tokens is None else (",".join(map(str, protein.structure_tokens)),)
-    return "\t".join((protein.id, protein.sequence, *codes))
+    alphabet = () if protein.structure_alphabet == "dplm2" else (protein.structure_alphabet,)
+    return "\t".join((protein.id, protein.sequence, *codes, *alphabet))
 
 
 def _rank(protein: Protein, seed: int) -> float:

@@ -10,7 +10,7 @@ import torch
 from transformers import EsmTokenizer
 
 from plmdepth.errors import InputError
-from plmdepth.language_models.families.saprot import SPELLING, VOCABULARY
+from plmdepth.language_models.families.saprot import SPELLING, STRUCTURE_SPELLING, VOCABULARY, summed_over_structures
 from plmdepth.language_models.weights import load_stack
 from plmdepth.objectives.masked import Masked
 from plmdepth.proteins.protein import CANONICAL, Protein
@@ -144,3 +144,40 @@ def test_states_and_logits_of_its_own_file_equal_fair_esm_in_a_padded_masked_bat
     for layer, state in enumerate([*ours[:-1], stack.anatomy.norm(ours[-1])]):
         torch.testing.assert_close(state[kept], theirs["representations"][layer][kept], rtol=0, atol=1e-5)
     torch.testing.assert_close(stack.logits(ours[-1])[kept], theirs["logits"][kept], rtol=0, atol=1e-5)
+
+
+def with_structure(sequence: str, letters: str) -> Protein:
+    codes = tuple("acdefghiklmnpqrstvwy".index(letter) for letter in letters)
+    return Protein("p", sequence, structure_tokens=codes, structure_alphabet="3di")
+
+
+def test_with_its_structure_a_protein_is_spelled_in_pairs_and_predicted_over_all_letters() -> None:
+    protein = with_structure("MEVA", "dvpa")
+    tokens = STRUCTURE_SPELLING.spell([protein])
+    assert [VOCABULARY[token] for token in tokens.ids[0].tolist()] == ["<cls>", "Md", "Ev", "Vp", "Aa", "<eos>"]
+    targets = torch.tensor([[False, False, True, False, False, False]])
+    presented = STRUCTURE_SPELLING.present(tokens, targets)
+    assert [VOCABULARY[token] for token in presented.tokens.ids[0].tolist()][2] == "#v"
+    assert [VOCABULARY[token] for token in presented.labels[0].tolist()][1:-1] == ["M#", "E#", "V#", "A#"]
+
+
+def test_a_residues_probability_is_the_sum_over_structural_letters() -> None:
+    logits = torch.randn((3, len(VOCABULARY)), generator=torch.Generator().manual_seed(0)).double()
+    everything = logits.softmax(-1)
+    summed = summed_over_structures(logits)[:, SPELLING.amino_acids].softmax(-1)
+    for column, residue in enumerate(CANONICAL):
+        mine = everything[:, [VOCABULARY.index(residue + letter) for letter in "pynwrqhgdlvtmfsaeikc#"]].sum(-1)
+        total = sum(
+            everything[:, VOCABULARY.index(other + letter)] for other in CANONICAL for letter in "pynwrqhgdlvtmfsaeikc#"
+        )
+        torch.testing.assert_close(summed[:, column], mine / total)
+
+
+def test_the_structure_changes_the_prediction_and_the_same_residues_are_hidden() -> None:
+    stack = load_stack(replace(ALL["saprot"], modality="both"), seed=1)
+    proteins = [with_structure("MKTVRQERLKSIVRILERSK", letters * 20) for letters in "dv"]
+    examples = [Masked(0.3).present([protein], stack.spelling, 0) for protein in proteins]
+    assert torch.equal(examples[0].scored, examples[1].scored)
+    with torch.no_grad():
+        first, second = (stack.logits(stack.run(example.tokens))[0, example.scored[0]] for example in examples)
+    assert (first.softmax(-1) - second.softmax(-1)).abs().max() > 1e-6

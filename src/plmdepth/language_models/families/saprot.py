@@ -13,15 +13,20 @@ reading frozen states of proteins without a structure, so curves from such input
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any, ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from transformers import EsmConfig
 
+from plmdepth.language_models.anatomy import Anatomy
 from plmdepth.language_models.families.esm2 import ESM2
-from plmdepth.language_models.spelling import Spelling, Tokens
-from plmdepth.proteins.protein import CANONICAL
+from plmdepth.language_models.language_model import Modality
+from plmdepth.language_models.spelling import Presented, Spelling, Tokens
+from plmdepth.proteins.backbones import LETTERS
+from plmdepth.proteins.protein import CANONICAL, Protein, StructureAlphabet
 
 UNKNOWN = "#"
 RESIDUES = CANONICAL + UNKNOWN
@@ -65,6 +70,7 @@ def _pair(residue: str, structure: str) -> int:
     return _FIRST_PAIR + row % len(RESIDUES) * len(STRUCTURES) + column % len(STRUCTURES)  # -1, not found, is the last
 
 
+_IMPOSSIBLE = -1e4  # a logit, within the range of half precision
 SPELLING = SaProtSpelling(
     letters=MappingProxyType({residue: _pair(residue, UNKNOWN) for residue in CANONICAL + "X"}),
     prefix=(VOCABULARY.index("<cls>"),),
@@ -74,14 +80,84 @@ SPELLING = SaProtSpelling(
 )
 
 
+@dataclass(frozen=True)
+class SaProtStructureSpelling(SaProtSpelling):
+    """The same for proteins whose structure is known.
+
+    A residue is predicted by the sum of its probability over all structural letters, which `summed_over_structures`
+    puts into the column of the pair whose letter is unknown; so these are the labels.
+    """
+
+    @property
+    def structure_alphabet(self) -> StructureAlphabet | None:
+        """3Di letters."""
+        return "3di"
+
+    def spell(self, proteins: Sequence[Protein]) -> Tokens:
+        """Return residues with their structural letters; a protein without structure has unknown ones."""
+        return self.encode_structures([each.sequence for each in proteins], [_letters(each) for each in proteins])
+
+    def present(self, tokens: Tokens, targets: Tensor) -> Presented:
+        """Hide the amino acid of residues; each is predicted from its own row."""
+        presented = super().present(tokens, targets)
+        unknown = tokens.ids - (tokens.ids - _FIRST_PAIR) % len(STRUCTURES) + len(STRUCTURES) - 1
+        return replace(presented, labels=torch.where(tokens.residues, unknown, tokens.ids))
+
+
+def _letters(protein: Protein) -> str:
+    if protein.structure_tokens is None:
+        return UNKNOWN * len(protein)
+    return "".join(LETTERS[code] for code in protein.structure_tokens)
+
+
+STRUCTURE_SPELLING = SaProtStructureSpelling(
+    letters=SPELLING.letters, prefix=SPELLING.prefix, suffix=SPELLING.suffix, pad=SPELLING.pad, mask=SPELLING.mask
+)
+
+
+def summed_over_structures(logits: Tensor) -> Tensor:
+    """Return logits in which ``A#`` holds the log of the summed exponentials of ``Ap``, ``Ay``, ..., ``A#``.
+
+    All other columns are as good as impossible, so a softmax over any set of amino acids is the published read-out.
+    """
+    pairs = logits[..., _FIRST_PAIR:].unflatten(-1, (len(RESIDUES), len(STRUCTURES)))
+    summed = torch.full_like(logits, _IMPOSSIBLE)
+    unknown = torch.arange(_FIRST_PAIR + len(STRUCTURES) - 1, logits.shape[-1], len(STRUCTURES), device=logits.device)
+    summed[..., unknown] = pairs.logsumexp(-1)
+    return summed
+
+
+class _Summed(nn.Module):
+    """A head that sums over structural letters."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Return logits ``[..., vocabulary]``."""
+        return summed_over_structures(self.head(state))
+
+
 @dataclass(frozen=True, kw_only=True)
 class SaProt(ESM2):
-    """An `EsmForMaskedLM` over 446 tokens: five special ones and 21 x 21 pairs."""
+    """An `EsmForMaskedLM` over 446 tokens: five special ones and 21 x 21 pairs.
+
+    ``model.modality=both`` reads residues with the 3Di letters of ``dataset=structures``; ``sequence``, the default,
+    residues alone.
+    """
+
+    modalities: ClassVar[tuple[Modality, ...]] = ("sequence", "both")
 
     @property
     def spelling(self) -> SaProtSpelling:
-        """One token a residue, its structure unknown, between ``<cls>`` and ``<eos>``."""
-        return SPELLING
+        """One token a residue with its structural letter, between ``<cls>`` and ``<eos>``."""
+        return SPELLING if self.modality == "sequence" else STRUCTURE_SPELLING
+
+    def anatomy(self, module: Any) -> Anatomy:
+        """Return the parts of an `EsmForMaskedLM`; with structures, its head sums over their letters."""
+        parts = super().anatomy(module)
+        return parts if self.modality == "sequence" else replace(parts, head=_Summed(module.lm_head))
 
     def architecture_config(self) -> EsmConfig:
         """Return the configuration of the published models at this size."""

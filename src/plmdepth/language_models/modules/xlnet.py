@@ -1,19 +1,18 @@
 """XLNet's two streams as one (Yang et al. 2019): parameters of transformers' XLNet, batch first, a row a token.
 
-XLNet has a content stream, in which a token knows itself, and a query stream, which predicts a token and knows its place
-alone. Both have the same weights, and both attend to the content stream. With all targets hidden at once, nothing reads
-the content stream of a target and nothing predicts from the query stream of any other token. So one state a token is
-enough: the query stream where it is hidden, the content stream where it is shown; hidden tokens are attended to by none.
+XLNet has a content stream, in which a token knows itself, and a query stream, which predicts a token and knows its
+place alone. Both have the same weights, and both attend to the content stream. With all targets hidden at once, nothing
+reads the content stream of a target, and nothing predicts from the query stream of any other token. So one state is
+enough: that of the query stream where a token is hidden, of the content stream where it is shown.
+Hidden tokens are seen by none.
 """
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import XLNetConfig
 from transformers.initialization import normal_
 from transformers.modeling_outputs import MaskedLMOutput
-from transformers.models.xlnet.modeling_xlnet import XLNetLayer, XLNetPreTrainedModel, XLNetRelativeAttention
+from transformers.models.xlnet.modeling_xlnet import XLNetFeedForward, XLNetPreTrainedModel
 
 _WAVELENGTH = 10_000
 
@@ -35,16 +34,46 @@ def relative_positions(length: int, width: int, clamp: int, like: Tensor) -> Ten
     return torch.cat([angles.sin(), angles.cos()], dim=-1).to(like)
 
 
-class Layer(XLNetLayer):
-    """A block whose state is ``[batch, token, feature]``.
+class RelativeAttention(nn.Module):
+    """Attention by content, distance and segment; the norm after it is applied by the layer.
 
     Attributes:
-        added: the identity; passes on what attention adds to the stream, so that it can be watched and changed.
+        layer_norm: the norm of the sum of the stream and what attention adds.
     """
 
     def __init__(self, config: XLNetConfig) -> None:
-        super().__init__(config)
-        self.added = nn.Identity()
+        super().__init__()
+        heads = (config.n_head, config.d_model // config.n_head)
+        self.q, self.k, self.v, self.o, self.r = (nn.Parameter(torch.zeros(config.d_model, *heads)) for _ in range(5))
+        self.r_r_bias, self.r_s_bias, self.r_w_bias = (nn.Parameter(torch.zeros(heads)) for _ in range(3))
+        self.seg_embed = nn.Parameter(torch.zeros(2, *heads))
+        self.layer_norm = nn.LayerNorm(config.d_model, eps=config.layer_norm_eps)
+
+    def forward(self, state: Tensor, positions: Tensor, other_segment: Tensor, unseen: Tensor) -> Tensor:
+        """Return what is added to the stream, ``[batch, token, feature]``; arguments as of `Layer`."""
+        query, key, value = (torch.einsum("bih,hnd->bnid", state, each) for each in (self.q, self.k, self.v))
+        scores = self._scores(query, key, positions, other_segment)
+        weights = scores.masked_fill(unseen[:, None, None], torch.finfo(scores.dtype).min).softmax(-1)
+        return torch.einsum("bnid,hnd->bih", weights @ value, self.o)
+
+    def _scores(self, query: Tensor, key: Tensor, positions: Tensor, other: Tensor) -> Tensor:
+        """Return how token i scores token j, ``[batch, head, i, j]``."""
+        content = (query + self.r_w_bias[:, None]) @ key.transpose(-1, -2)
+        at_distance = (query + self.r_r_bias[:, None]) @ torch.einsum("ph,hnd->ndp", positions, self.r)
+        token = torch.arange(query.shape[2], device=query.device)
+        row = len(token) - token[:, None] + token  # the distance is i - j, and the first row that of the length
+        distance = at_distance.gather(-1, row.expand(*at_distance.shape[:2], -1, -1))
+        same, different = ((query + self.r_s_bias[:, None]) @ self.seg_embed.permute(1, 2, 0)).split(1, dim=-1)
+        return (content + distance + torch.where(other[:, None], different, same)) / query.shape[-1] ** 0.5
+
+
+class Layer(nn.Module):
+    """A block whose state is ``[batch, token, feature]``."""
+
+    def __init__(self, config: XLNetConfig) -> None:
+        super().__init__()
+        self.rel_attn = RelativeAttention(config)
+        self.ff = XLNetFeedForward(config)
 
     def forward(self, state: Tensor, positions: Tensor, other_segment: Tensor, unseen: Tensor) -> Tensor:
         """Return ``LN(x + mlp(x))`` with ``x = LN(h + attention(h))``.
@@ -55,24 +84,9 @@ class Layer(XLNetLayer):
             other_segment: true where two tokens are of different segments, ``[batch, token, token]``.
             unseen: tokens to which none attends, ``[batch, token]``.
         """
-        part: Any = self.rel_attn
-        query, key, value = (torch.einsum("bih,hnd->bnid", state, each) for each in (part.q, part.k, part.v))
-        scores = _scores(part, query, key, positions, other_segment)
-        weights = scores.masked_fill(unseen[:, None, None], torch.finfo(scores.dtype).min).softmax(-1)
-        added = self.added(torch.einsum("bnid,hnd->bih", weights @ value, part.o))
-        hidden: Tensor = self.ff(part.layer_norm(state + added))
-        return hidden
-
-
-def _scores(part: XLNetRelativeAttention, query: Tensor, key: Tensor, positions: Tensor, other: Tensor) -> Tensor:
-    """Return how token i scores token j, by content, distance and segment, ``[batch, head, i, j]``."""
-    content = (query + part.r_w_bias[:, None]) @ key.transpose(-1, -2)
-    at_distance = (query + part.r_r_bias[:, None]) @ torch.einsum("ph,hnd->ndp", positions, part.r)
-    token = torch.arange(query.shape[2], device=query.device)
-    row = len(token) - token[:, None] + token  # the distance is i - j, the rows of positions begin at the length
-    distance = at_distance.gather(-1, row.expand(*at_distance.shape[:2], -1, -1))
-    same, different = ((query + part.r_s_bias[:, None]) @ part.seg_embed.permute(1, 2, 0)).split(1, dim=-1)
-    return (content + distance + torch.where(other[:, None], different, same)) * part.scale
+        added = self.rel_attn(state, positions, other_segment, unseen)
+        after: Tensor = self.ff(self.rel_attn.layer_norm(state + added))
+        return after
 
 
 class _Transformer(nn.Module):
@@ -99,8 +113,9 @@ class OneStreamXLNet(XLNetPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, _Transformer):
-            normal_(module.mask_emb, std=self.config.initializer_range)
+        if isinstance(module, _Transformer | RelativeAttention):
+            for parameter in module.parameters(recurse=False):
+                normal_(parameter, std=self.config.initializer_range)
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the embedding of tokens, to which the head is tied."""

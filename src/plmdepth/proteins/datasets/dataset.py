@@ -1,12 +1,12 @@
 """What every dataset offers: records, and the rules by which they become proteins."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from plmdepth.errors import InputError
-from plmdepth.proteins.selection import LengthPolicy, ProteinSet, Rules, select
+from plmdepth.proteins.selection import LengthPolicy, ProteinSet, Rules, Structures, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class Dataset(ABC):
     def records(self) -> Iterator[tuple[str, str]]:
         """Yield (id, text) of every record."""
 
-    def structures(self) -> Mapping[str, tuple[int, ...]] | None:
-        """Return the structure tokens of every protein by its id; None where the dataset has none."""
+    def structures(self) -> Structures | None:
+        """Return the structure tokens of every protein; None where the dataset has none."""
         return None
 
     def proteins(self, model_limit: int, seed: int) -> ProteinSet:

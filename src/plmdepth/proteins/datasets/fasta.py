@@ -1,11 +1,12 @@
 """``dataset=fasta``: the proteins of a FASTA file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from plmdepth.proteins.datasets.dataset import Dataset
 from plmdepth.proteins.fasta import read_fasta
+from plmdepth.proteins.selection import Structures
 from plmdepth.proteins.structure_tokens import read_structure_tokens
 
 
@@ -26,8 +27,8 @@ class FastaDataset(Dataset):
         """Yield (id, text) of every record."""
         return read_fasta(Path(self.path).expanduser())
 
-    def structures(self) -> Mapping[str, tuple[int, ...]] | None:
-        """Return the structure tokens of every protein by its id."""
+    def structures(self) -> Structures | None:
+        """Return the structure tokens of every protein."""
         if self.structure_tokens is None:
             return None
-        return read_structure_tokens(Path(self.structure_tokens).expanduser())
+        return Structures("dplm2", read_structure_tokens(Path(self.structure_tokens).expanduser()))
