@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench pretrain-tiny sync clean
+.PHONY: help demo test test-slow parity lint format bench pretrain-tiny sync clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ test: .venv/installed-dev  ## Lint, type check and test: what must pass before a
 
 test-slow: .venv/installed-dev  ## The tests that take minutes
 	$(BIN)/python -m pytest --quiet -m slow
+
+parity: .venv/installed-dev  ## Print how far every family is from its own and from published implementations
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --parity tests/language_models
 
 lint: .venv/installed-dev  ## Lint and type check alone
 	$(BIN)/ruff check .

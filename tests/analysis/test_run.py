@@ -164,7 +164,7 @@ def test_a_model_that_reads_structures_needs_structure_tokens_of_every_protein(f
     assert readable(ALL[family], given) == given
     with pytest.raises(
         InputError,
-        match=r"^model\.modality=\w+ reads structure tokens, and lacking has none of dplm2; .*dataset\.structure_tokens=FILE$",
+        match=r"^model\.modality=\w+ reads structure tokens, and lacking has none of dplm2; .*structure_tokens=FILE$",
     ):
         readable(ALL[family], ProteinSet((*PROTEINS, Protein("lacking", "MK")), (), {}))
 

@@ -53,7 +53,9 @@ def test_a_preset_without_the_flag_is_refused() -> None:
 
 
 def test_every_model_names_every_option_that_is_no_family() -> None:
-    options = {path.stem for path in CONF.glob("model/*.yaml") if OmegaConf.load(path)["name"] == path.stem}
+    options = {
+        path.stem for path in CONF.glob("model/*.yaml") if OmegaConf.load(path).get("name", path.stem) == path.stem
+    }
     found = models_of("every_model")
     assert set(found) == options
     assert len(found) == len(options)

@@ -54,7 +54,9 @@ def regions_of(scope: Scope, cuts: Sequence[float], stack: LayerStack, example: 
         return [Region(residues, residues)]
     if scope == "targets":
         if stack.anatomy.causal:
-            raise InputError("metric.scope=targets is for masked and diffusion models; use metric.scope=future or all")
+            raise InputError(
+                "metric.scope=targets needs rows that see both sides of a residue; use metric.scope=future or all"
+            )
         return [Region(example.context[0], example.scored[0])]
     if not stack.anatomy.causal:
         raise InputError("metric.scope=future is for autoregressive models; use metric.scope=targets or all")

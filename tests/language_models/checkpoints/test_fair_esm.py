@@ -17,6 +17,7 @@ from plmdepth.language_models.checkpoints.fair_esm import from_fair_esm, without
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.weights import load_stack, weights_digest
+from tests.certificate import Certify
 from tests.language_models.test_layer_stack import watched
 from tests.stacks import ALL, example_for
 
@@ -92,7 +93,7 @@ def theirs_of(family: str) -> Any:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_states_and_logits_of_a_file_equal_fair_esm_in_a_padded_masked_batch(
-    family: str, written: Callable[..., Path]
+    family: str, written: Callable[..., Path], certify: Certify
 ) -> None:
     stack = loaded(family, written(family))
     tokens = example_for(stack).tokens
@@ -103,10 +104,9 @@ def test_states_and_logits_of_a_file_equal_fair_esm_in_a_padded_masked_batch(
         theirs = theirs_of(family)(tokens.ids, repr_layers=list(range(stack.n_layers + 1)))
     ours = watched(stack).states
     states = [*ours[:-1], stack.anatomy.norm(ours[-1])]  # fair-esm's last state is after the norm
-    for layer, state in enumerate(states):
-        expected = theirs["representations"][layer]
-        torch.testing.assert_close(state[kept], expected[kept], rtol=0, atol=1e-5, msg=lambda m, n=layer: f"{n}: {m}")
-    torch.testing.assert_close(stack.logits(ours[-1])[kept], theirs["logits"][kept], rtol=0, atol=1e-5)
+    expected = [theirs["representations"][layer][kept] for layer in range(stack.n_layers + 1)]
+    logits = stack.logits(ours[-1])[kept], theirs["logits"][kept]
+    certify(family, "fair-esm, through its .pt file", [state[kept] for state in states], expected, *logits)
     assert theirs["logits"][kept].std() > 0.1
 
 

@@ -35,6 +35,7 @@ from plmdepth.metrics.residual import Residual
 from plmdepth.objectives.diffusion import Diffusion
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import Protein
+from tests.certificate import Certify
 from tests.golden.recipe import golden
 from tests.language_models.test_layer_stack import Recorder
 from tests.stacks import ALL, PROTEINS, stack_of
@@ -102,13 +103,17 @@ def logits_of(stack: LayerStack, tokens: Tokens) -> Tensor:
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("case", CASES)
-def test_states_and_logits_equal_the_published_implementations(published: Path, case: str, attention: str) -> None:
+def test_states_and_logits_equal_the_published_implementations(
+    published: Path, case: str, attention: str, certify: Certify
+) -> None:
     stack, recorder, tokens = stack_from(published, attention=attention, **CASES[case]), Recorder(), tokens_of(case)
     with torch.no_grad():
         logits = stack.logits(stack.run(tokens, [recorder]))[..., GOLDEN["columns"].long()]
-    assert compare(logits, GOLDEN[f"{case}.logits"], tokens) < 1e-5
-    for layer, theirs in enumerate(GOLDEN.get(f"{case}.states", [])):
-        assert compare(recorder.states[layer], theirs, tokens) < 1e-5, layer
+    theirs, kept = list(GOLDEN.get(f"{case}.states", [])), tokens.attended
+    ours = recorder.states[: len(theirs)]
+    states = ([state[kept] for state in each] for each in (ours, theirs))
+    oracle = f"bytedance/dplm, {case}, {attention} (golden)"
+    certify("dplm2", oracle, *states, logits[kept], GOLDEN[f"{case}.logits"][kept])
 
 
 def test_the_hub_folder_is_read_in_the_same_way(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +332,7 @@ def test_options_that_contradict_each_other_are_refused(changes: dict[str, Any],
         replace(TINY, **changes)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if not name.startswith("dplm2")])
+@pytest.mark.parametrize("name", [name for name in ALL if not name.startswith(("dplm2", "saprot"))])
 def test_families_that_read_residues_alone_say_so(name: str) -> None:
     for modality in ("structure", "both"):
         with pytest.raises(InputError, match=rf"^model.modality={modality}: \S+ reads sequence alone$"):

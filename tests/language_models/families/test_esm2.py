@@ -6,6 +6,7 @@ from torch import Tensor
 
 from plmdepth.language_models.families.esm2 import VOCABULARY
 from plmdepth.language_models.layer_stack import LayerStack
+from tests.certificate import Certify
 from tests.language_models.test_layer_stack import watched
 from tests.stacks import example_for, stack_of
 
@@ -47,16 +48,16 @@ def fair_esm_twin(stack: LayerStack) -> torch.nn.Module:
     return twin
 
 
-def test_states_and_logits_equal_fair_esm_in_a_padded_masked_batch() -> None:
+def test_states_and_logits_equal_fair_esm_in_a_padded_masked_batch(certify: Certify) -> None:
     stack = stack_of("esm2")
     tokens = example_for(stack).tokens
     with torch.no_grad():
         theirs = fair_esm_twin(stack)(tokens.ids, repr_layers=list(range(stack.n_layers + 1)))
     ours = watched(stack).states
     kept = tokens.attended
-    for layer in range(stack.n_layers):
-        torch.testing.assert_close(ours[layer][kept], theirs["representations"][layer][kept], rtol=0, atol=1e-5)
-    torch.testing.assert_close(stack.logits(ours[-1])[kept], theirs["logits"][kept], rtol=0, atol=1e-5)
+    expected = [theirs["representations"][layer][kept] for layer in range(stack.n_layers)]
+    logits = stack.logits(ours[-1])[kept], theirs["logits"][kept]
+    certify("esm2", "fair-esm with the same weights", [state[kept] for state in ours[:-1]], expected, *logits)
 
 
 def test_the_vocabulary_is_fair_esms() -> None:

@@ -28,6 +28,7 @@ from plmdepth.language_models.modules.esm3.geometry import geometry_of
 from plmdepth.language_models.modules.esm3.tracks import Tracks, structure_tokens
 from plmdepth.language_models.spelling import Tokens
 from plmdepth.language_models.weights import load_stack, weights_place
+from tests.certificate import Certify
 from tests.golden.recipe import golden
 from tests.language_models.test_layer_stack import Recorder
 from tests.stacks import ALL, example_for, stack_of
@@ -92,12 +93,14 @@ def test_the_published_checkpoint_fits_name_by_name() -> None:
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_states_and_logits_of_a_padded_masked_batch_equal_the_reference(tmp_path: Path, attention: str) -> None:
+def test_states_and_logits_of_a_padded_masked_batch_equal_the_reference(
+    tmp_path: Path, attention: str, certify: Certify
+) -> None:
     theirs, _ = golden("esm3")
     stack = loaded(tmp_path, attention=attention)
     states = states_of(stack, tokens_of(theirs["sequence.ids"]))
-    assert furthest(states, theirs["sequence.states"]) <= 1e-5
-    assert (stack.logits(states[-1]) - theirs["sequence.logits"]).abs().max() <= 1e-5
+    oracle = f"evolutionaryscale/esm, {attention} (golden)"
+    certify("esm3", oracle, states, theirs["sequence.states"], stack.logits(states[-1]), theirs["sequence.logits"])
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

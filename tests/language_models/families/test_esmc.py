@@ -22,6 +22,7 @@ from plmdepth.language_models.families.esmc import SPELLING, VOCABULARY
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.spelling import Tokens
 from plmdepth.language_models.weights import load_stack
+from tests.certificate import Certify
 from tests.golden.recipe import golden
 from tests.language_models.test_layer_stack import Recorder, watched
 from tests.stacks import ALL, example_for, stack_of
@@ -42,16 +43,17 @@ def tokens_of(ids: Tensor) -> Tokens:
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_states_and_logits_equal_the_reference_in_a_padded_masked_batch(tmp_path: Path, attention: str) -> None:
+def test_states_and_logits_equal_the_reference_in_a_padded_masked_batch(
+    tmp_path: Path, attention: str, certify: Certify
+) -> None:
     theirs, state = golden("esmc")
     stack, tokens, ours = loaded(tmp_path, state, attention=attention), tokens_of(theirs["ids"]), Recorder()
     stack.run(tokens, [ours])
     assert len(ours.states) == len(theirs["states"]) == 4
-    for layer, (mine, expected) in enumerate(zip(ours.states, theirs["states"], strict=True)):
-        # Padding is left out: there, their padding attends to padding.
-        same = (mine - expected)[tokens.attended].abs().max()
-        assert same <= 1e-5, f"layer {layer}: {same}"
-    assert (stack.logits(ours.states[-1]) - theirs["logits"])[tokens.attended].abs().max() <= 1e-5
+    kept = tokens.attended  # without padding: there, their padding attends to padding
+    states = ([state[kept] for state in each] for each in (ours.states, theirs["states"]))
+    oracle = f"evolutionaryscale/esm, {attention} (golden)"
+    certify("esmc", oracle, *states, stack.logits(ours.states[-1])[kept], theirs["logits"][kept])
 
 
 def test_sequences_are_spelled_as_in_the_reference() -> None:

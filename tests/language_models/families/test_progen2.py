@@ -27,6 +27,7 @@ from plmdepth.language_models.weights import load_stack
 from plmdepth.objectives.autoregressive import Autoregressive
 from plmdepth.proteins.protein import CANONICAL, Protein
 from plmdepth.results.sequence_table import SequenceTable
+from tests.certificate import Certify
 from tests.golden.recipe import golden
 from tests.language_models.test_layer_stack import Recorder
 
@@ -84,7 +85,7 @@ def logits_of(stack: LayerStack, tokens: Tokens) -> Tensor:
 
 @directions
 def test_states_and_logits_equal_the_published_implementations_in_a_padded_batch(
-    hub: Path, direction: Direction
+    hub: Path, direction: Direction, certify: Certify
 ) -> None:
     stack, recorder = stack_from(hub, direction), Recorder()
     tokens = stack.spelling.encode(SEQUENCES)
@@ -92,11 +93,9 @@ def test_states_and_logits_equal_the_published_implementations_in_a_padded_batch
     with torch.no_grad():
         logits = stack.logits(stack.run(tokens, [recorder]))
     kept = tokens.attended
-    for layer, (mine, theirs) in enumerate(zip(recorder.states, GOLDEN[f"{direction}.states"], strict=True)):
-        torch.testing.assert_close(
-            mine[kept], theirs[kept], rtol=0, atol=1e-5, msg=lambda t, n=layer: f"layer {n}: {t}"
-        )
-    torch.testing.assert_close(logits[kept], GOLDEN[f"{direction}.logits"][kept], rtol=0, atol=1e-5)
+    ours, theirs = ([state[kept] for state in states] for states in (recorder.states, GOLDEN[f"{direction}.states"]))
+    oracle = f"salesforce/progen, {direction} (golden)"
+    certify("progen2", oracle, ours, theirs, logits[kept], GOLDEN[f"{direction}.logits"][kept])
 
 
 def test_the_files_of_the_first_release_and_of_the_hub_give_the_same_model(

@@ -14,6 +14,7 @@ from plmdepth.language_models.families.saprot import SPELLING, STRUCTURE_SPELLIN
 from plmdepth.language_models.weights import load_stack
 from plmdepth.objectives.masked import Masked
 from plmdepth.proteins.protein import CANONICAL, Protein
+from tests.certificate import Certify
 from tests.language_models.test_layer_stack import watched
 from tests.stacks import ALL, example_for, stack_of
 
@@ -130,7 +131,9 @@ def fair_esm_twin() -> Any:
     return twin
 
 
-def test_states_and_logits_of_its_own_file_equal_fair_esm_in_a_padded_masked_batch(tmp_path: Path) -> None:
+def test_states_and_logits_of_its_own_file_equal_fair_esm_in_a_padded_masked_batch(
+    tmp_path: Path, certify: Certify
+) -> None:
     twin = fair_esm_twin()
     config = {"num_layers": 6, "embed_dim": 32, "attention_heads": 4, "token_dropout": True}
     torch.save({"model": twin.state_dict(), "config": config}, tmp_path / "saprot.pt")
@@ -141,9 +144,10 @@ def test_states_and_logits_of_its_own_file_equal_fair_esm_in_a_padded_masked_bat
     with torch.no_grad():
         theirs = twin(tokens.ids, repr_layers=list(range(7)))
     ours = watched(stack).states
-    for layer, state in enumerate([*ours[:-1], stack.anatomy.norm(ours[-1])]):
-        torch.testing.assert_close(state[kept], theirs["representations"][layer][kept], rtol=0, atol=1e-5)
-    torch.testing.assert_close(stack.logits(ours[-1])[kept], theirs["logits"][kept], rtol=0, atol=1e-5)
+    states = [state[kept] for state in (*ours[:-1], stack.anatomy.norm(ours[-1]))]
+    expected = [theirs["representations"][layer][kept] for layer in range(7)]
+    logits = stack.logits(ours[-1])[kept], theirs["logits"][kept]
+    certify("saprot", "fair-esm over SaProt's alphabet", states, expected, *logits)
 
 
 def with_structure(sequence: str, letters: str) -> Protein:

@@ -5,6 +5,7 @@ of the corrupted protein, and writes; its attention is the sum of both kinds, to
 
 ``t5_3b`` is ProtT5's twin, trained on English. Spelled a letter a word, as ProtT5 spells proteins; X and Y are no words
 of its vocabulary and are spelled as pieces of words. Its spans of hidden words are spans of one residue here.
+The ids come from a copy of T5 1.1's vocabulary, which is taken to be T5's too; a checkpoint's own files come first.
 """
 
 from collections.abc import Mapping
