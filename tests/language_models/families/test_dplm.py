@@ -1,4 +1,9 @@
-"""DPLM: its files, which differ from ESM-2's in small ways, and what noise does to its embeddings."""
+"""DPLM: its files, which differ from ESM-2's in small ways, and what noise does to its embeddings.
+
+`golden/dplm.safetensors` holds what ``EsmForDPLM`` (github.com/bytedance/dplm, commit 8b3425b, transformers 4.39.2)
+gave in float32 at width 32, 4 heads and 3 layers, untied, with `drawn_weights` for its state dict: tokens of three
+sequences, one partly and one wholly hidden; the state that enters block 1 and those that leave each block; the logits.
+"""
 
 import json
 import os
@@ -14,9 +19,13 @@ from torch import Tensor
 from plmdepth.errors import InputError
 from plmdepth.language_models import weights
 from plmdepth.language_models.layer_stack import LayerStack
+from plmdepth.language_models.spelling import Tokens
 from plmdepth.language_models.weights import load_stack, weights_digest
 from plmdepth.objectives.diffusion import Diffusion
 from plmdepth.proteins.protein import Protein
+from tests.certificate import Certify
+from tests.golden.recipe import golden
+from tests.language_models.test_layer_stack import Recorder
 from tests.stacks import ALL, PROTEINS, example_for, stack_of
 
 WORDS, DECODER = "esm.embeddings.word_embeddings.weight", "lm_head.decoder.weight"
@@ -55,6 +64,24 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
 
 def loaded(place: Path, name: str = "dplm", **changes: Any) -> LayerStack:
     return load_stack(replace(ALL[name], weights=str(place), **changes), seed=0)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_states_and_logits_equal_the_published_implementation(
+    folder: Callable[..., Path], attention: str, certify: Certify
+) -> None:
+    theirs, state = golden("dplm")
+    frequencies = stack_of("dplm").module.state_dict()["esm.rotary_embeddings.inv_freq"]  # a constant
+    rotary = {f"esm.encoder.layer.{k}.attention.self.rotary_embeddings.inv_freq": frequencies for k in range(3)}
+    place = folder({"pytorch_model.bin": state | rotary}, num_hidden_layers=3, tie_word_embeddings=False)
+    stack, seen = loaded(place, n_layers=3, attention=attention), Recorder()
+    ids = theirs["ids"].long()
+    tokens = Tokens(ids, attended=ids != PAD, residues=ids > 3)
+    with torch.no_grad():
+        logits = stack.logits(stack.run(tokens, [seen]))
+    kept = tokens.attended
+    states = ([each[kept] for each in side] for side in (seen.states, theirs["states"]))
+    certify("dplm", f"bytedance/dplm, {attention} (golden)", *states, logits[kept], theirs["logits"][kept])
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -332,7 +332,7 @@ def test_options_that_contradict_each_other_are_refused(changes: dict[str, Any],
         replace(TINY, **changes)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if not name.startswith(("dplm2", "saprot"))])
+@pytest.mark.parametrize("name", [name for name in ALL if not name.startswith(("dplm2", "saprot", "esm3"))])
 def test_families_that_read_residues_alone_say_so(name: str) -> None:
     for modality in ("structure", "both"):
         with pytest.raises(InputError, match=rf"^model.modality={modality}: \S+ reads sequence alone$"):
