@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from plmdepth.language_models.families.albert import ALBERT
@@ -26,7 +27,7 @@ from plmdepth.language_models.weights import load_stack
 from plmdepth.objectives.autoregressive import Autoregressive
 from plmdepth.objectives.masked import Masked
 from plmdepth.objectives.objective import Example
-from plmdepth.proteins.protein import Protein
+from plmdepth.proteins.protein import Backbone, Protein
 
 MODELS: dict[str, LanguageModel] = {
     "esm2": ESM2(
@@ -74,6 +75,18 @@ def _post_norm(family: type[LanguageModel], name: str, **fields: object) -> Lang
     return family(**{**sizes, **shared, "name": name, "family": name, **fields})
 
 
+_ESM3 = ESM3(
+    name="esm3",
+    family="esm3",
+    objective="masked",
+    n_layers=6,
+    width=32,
+    n_heads=4,
+    n_geometric_heads=4,
+    max_length=128,
+    weights="random",
+    attention="eager",
+)
 RELATIVES: dict[str, LanguageModel] = {
     "prot_bert": _post_norm(BERT, "prot_bert", n_positions=130),
     "prot_albert": _post_norm(ALBERT, "prot_albert", n_positions=130, embedding_width=16, activation="gelu_new"),
@@ -122,26 +135,30 @@ RELATIVES: dict[str, LanguageModel] = {
         weights="random",
         attention="eager",
     ),
-    "esm3": ESM3(
-        name="esm3",
-        family="esm3",
-        objective="masked",
-        n_layers=6,
-        width=32,
-        n_heads=4,
-        n_geometric_heads=4,
-        max_length=128,
-        weights="random",
-        attention="eager",
-    ),
+    "esm3": _ESM3,
+    "esm3_structure": replace(_ESM3, modality="structure"),
+    "esm3_both": replace(_ESM3, modality="both"),
 }
 """Families whose stacks are held to their own forward pass; those of `MODELS` are measured in every other test too."""
 ALL = MODELS | RELATIVES
 
 
 def with_structure(identifier: str, sequence: str) -> Protein:
-    """Return a protein with made-up structure tokens."""
-    return Protein(identifier, sequence, structure_tokens=tuple(997 * k % 8192 for k in range(len(sequence))))
+    """Return a protein with made-up structure tokens and coordinates; its third residue is not resolved."""
+    codes = tuple(997 * k % 8192 for k in range(len(sequence)))
+    return Protein(identifier, sequence, structure_tokens=codes, backbone=walk(len(sequence)))
+
+
+def walk(length: int, seed: int = 0) -> Backbone:
+    """Return a backbone in a random walk of 3.8 Angstrom a step; its third residue is not resolved."""
+    generator = np.random.default_rng([seed, length])
+    steps, first, last = (
+        each / np.linalg.norm(each, axis=1)[:, None] for each in generator.normal(size=(3, length, 3))
+    )
+    alpha = 3.8 * steps.cumsum(0)
+    backbone = np.stack([alpha + 1.46 * first, alpha, alpha + 1.52 * last], axis=1).astype(np.float32)
+    backbone[2:3] = np.nan
+    return backbone
 
 
 PROTEINS = (

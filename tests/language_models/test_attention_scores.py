@@ -19,6 +19,8 @@ from plmdepth.language_models.attention_scores import (
 )
 from plmdepth.language_models.layer_stack import LayerStack, LayerView, Need
 from plmdepth.language_models.modules.esm3 import layers as esm3_layers
+from plmdepth.language_models.modules.esm3.module import ESM3Module
+from plmdepth.language_models.modules.xlnet import OneStreamXLNet
 from tests.language_models.attention_spies import handed_to_softmax, spy_on_interface
 from tests.language_models.families.test_xlnet import published, whole
 from tests.language_models.test_layer_stack import Recorder, hooks_of, watched
@@ -27,8 +29,8 @@ from tests.stacks import ALL, PROTEINS, example_for, own_forward, stack_of
 FAMILIES = sorted(ALL)
 FUSED = [family for family in FAMILIES if ALL[family].architecture._supports_sdpa]
 EITHER = [(family, "eager") for family in FAMILIES] + [(family, "sdpa") for family in FUSED]
-OWN_MODULES = {"esm3", "esm3_structure", "esm3_both", "prot_xlnet"}
-"""Families whose modules return no attention."""
+RETURNING = [family for family in FAMILIES if not issubclass(ALL[family].architecture, ESM3Module | OneStreamXLNet)]
+"""Families whose modules return attention when asked; ours do not."""
 LEAST = torch.finfo(torch.float16).min / 2
 CLOSE = {"rtol": 0, "atol": 1e-6}
 
@@ -76,7 +78,7 @@ def test_logits_are_those_that_enter_the_models_softmax(family: str, monkeypatch
         torch.testing.assert_close(mine.probabilities, logits.softmax(-1), **CLOSE)
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in OWN_MODULES])
+@pytest.mark.parametrize("family", RETURNING)
 def test_probabilities_are_the_attentions_that_the_model_returns(family: str) -> None:
     stack = stack_of(family)
     returned = own_forward(stack, example_for(stack).tokens, output_attentions=True)
@@ -86,8 +88,9 @@ def test_probabilities_are_the_attentions_that_the_model_returns(family: str) ->
         torch.testing.assert_close(mine.probabilities, attentions, **CLOSE)
 
 
-def test_probabilities_are_the_weights_of_esm3s_own_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    stack, weights = stack_of("esm3"), []
+@pytest.mark.parametrize("family", [family for family in FAMILIES if ALL[family].architecture is ESM3Module])
+def test_probabilities_are_the_weights_of_esm3s_own_attention(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack, weights = stack_of(family), []
     attend = esm3_layers.eager_attention
 
     def spy(*args: Any, **kwargs: Any) -> Any:
@@ -211,7 +214,7 @@ def test_fused_attention_has_the_scores_of_the_eager_one(family: str) -> None:
         torch.testing.assert_close(mine.probabilities, theirs.probabilities, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", [family for family in FUSED if family not in OWN_MODULES])
+@pytest.mark.parametrize("family", sorted({*FUSED} & {*RETURNING}))
 def test_fused_attention_has_scores_where_the_model_returns_none(family: str) -> None:
     stack = stack_of(family, attention="sdpa")
     returned = own_forward(stack, example_for(stack).tokens, output_attentions=True)

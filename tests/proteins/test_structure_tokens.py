@@ -96,14 +96,18 @@ def test_the_identity_of_the_data_holds_the_codes_where_there_are_any() -> None:
 
 
 def test_a_shuffled_residue_takes_its_code_with_it() -> None:
-    protein = Protein("a", "ACDEFGHIKLMN", structure_tokens=tuple(range(12)))
+    protein = Protein("a", "ACDEFGHIKLMN", structure_tokens=tuple(range(12)), structure_alphabet="3di")
     (shuffled,) = ShuffledResidues().proteins([protein], seed=0)
     assert shuffled.sequence != protein.sequence
+    assert shuffled.structure_alphabet == "3di"
     assert shuffled.structure_tokens is not None
     assert "".join(protein.sequence[code] for code in shuffled.structure_tokens) == shuffled.sequence
 
 
 def test_without_its_structure_a_protein_is_its_residues() -> None:
-    protein = Protein("a", "MK", structure_tokens=(1, 2))
-    assert protein.without_structure() == Protein("a", "MK")
+    protein = Protein("a", "MK", structure_tokens=(1, 2), structure_alphabet="3di")
+    assert protein.keeping(tokens=True, backbone=False) == protein
+    bare = protein.keeping(tokens=False, backbone=False)
+    assert bare == Protein("a", "MK")
+    assert ProteinSet((bare,), (), {}).digest == ProteinSet((Protein("a", "MK"),), (), {}).digest
     assert protein.sha256 == Protein("a", "MK").sha256

@@ -108,9 +108,9 @@ def readable(model: LanguageModel, proteins: ProteinSet) -> ProteinSet:
     """Return proteins with what the model reads of them, which alone decides numbers.
 
     Raises:
-        InputError: the model reads structure tokens, and a protein has none.
+        InputError: the model reads structure tokens or coordinates, and a protein has none.
     """
-    alphabet = model.spelling.structure_alphabet
+    alphabet, coordinates = model.spelling.structure_alphabet, model.spelling.reads_coordinates
     if alphabet is not None:
         lacking = [each.id for each in proteins.proteins if not has_structure(each, alphabet)]
         if lacking:
@@ -118,8 +118,15 @@ def readable(model: LanguageModel, proteins: ProteinSet) -> ProteinSet:
                 f"model.modality={model.modality} reads structure tokens, and {lacking[0]} has none of {alphabet}; "
                 f"use {_STRUCTURE_SOURCES[alphabet]}"
             )
-        return proteins
-    return replace(proteins, proteins=tuple(protein.without_structure() for protein in proteins.proteins))
+    if coordinates:
+        lacking = [each.id for each in proteins.proteins if not each.has_backbone]
+        if lacking:
+            raise InputError(
+                f"model.modality={model.modality} reads coordinates, and {lacking[0]} has no residue with N, CA and C; "
+                "use dataset=structures with dataset.path=DIR"
+            )
+    kept = [each.keeping(tokens=alphabet is not None, backbone=coordinates) for each in proteins.proteins]
+    return replace(proteins, proteins=tuple(kept))
 
 
 def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:

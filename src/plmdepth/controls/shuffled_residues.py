@@ -1,10 +1,11 @@
 """``control=shuffled_residues``: the same composition in random order. What it shows too is composition.
 
-A residue takes its structure token with it.
+A residue takes its structure token and its coordinates with it: what a model that reads these is shown in the order of
+the sequence is shuffled, and every residue stays where it is in space.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plmdepth.controls.control import Control
 from plmdepth.proteins.protein import Protein
@@ -22,9 +23,10 @@ class ShuffledResidues(Control):
 
 def _shuffled(protein: Protein, seed: int) -> Protein:
     order = keyed_generator(seed, "shuffle", protein.sequence).permutation(len(protein))
-    codes = protein.structure_tokens
-    return Protein(
-        protein.id,
-        "".join(protein.sequence[index] for index in order),
+    codes, backbone = protein.structure_tokens, protein.backbone
+    return replace(
+        protein,
+        sequence="".join(protein.sequence[index] for index in order),
         structure_tokens=codes and tuple(codes[index] for index in order),
+        backbone=None if backbone is None else backbone[order],
     )

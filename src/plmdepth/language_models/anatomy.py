@@ -34,8 +34,9 @@ class Anatomy:
         between: per layer of a ``post_norm`` model, the norm between attention and MLP.
         inputs: from a batch to what the model's own forward pass is called with.
         cache_argument: the keyword through which a layer takes keys and values of earlier tokens; None if it cannot.
-        cross_attention_outputs: per layer of a decoder, the out-projection of its attention to an encoder; it runs
-            after that of `attention_outputs`, and what attention adds is the sum of both.
+        second_attention_outputs: per layer from the first on, the out-projection of a second attention that runs after
+            that of `attention_outputs`: to an encoder, or by geometry. What attention adds is the sum of both. Empty
+            without, and shorter than ``layers`` where the upper ones have none.
         handed_on: from ``h_0`` to the arguments that layer 1 makes itself and hands on to the others, by keyword: T5's
             position bias.
     """
@@ -51,9 +52,9 @@ class Anatomy:
     between: Sequence[Callable[[Tensor], Tensor]] = ()
     inputs: Callable[[Tokens], Mapping[str, Any]] = token_inputs
     cache_argument: str | None = None
-    cross_attention_outputs: Sequence[nn.Module] = ()
+    second_attention_outputs: Sequence[nn.Module] = ()
     handed_on: Callable[[Tensor], Mapping[str, Any]] | None = None
 
     def attention_parts(self, layer: int) -> tuple[nn.Module, ...]:
         """Return the modules of layer l, from 1, whose outputs together are what attention adds."""
-        return (self.attention_outputs[layer - 1], *self.cross_attention_outputs[layer - 1 : layer])
+        return (self.attention_outputs[layer - 1], *self.second_attention_outputs[layer - 1 : layer])

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from plmdepth.errors import InputError
 from plmdepth.language_models.anatomy import Anatomy, Wiring
+from plmdepth.language_models.attention_scores import AttentionScores, AttentionScoresRecorder
 from plmdepth.language_models.spelling import Spelling, Tokens
 
-Need = Literal["states", "contributions"]
+Need = Literal["states", "contributions", "attention_scores"]
 
 
 class NonFiniteStateError(ArithmeticError):
@@ -35,7 +36,7 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class LayerView:
-    """One layer as it has just run. All tensors are ``[batch, token, feature]``.
+    """One layer as it has just run. States and contributions are ``[batch, token, feature]``.
 
     Attributes:
         layer: l, from 1 to L.
@@ -45,6 +46,8 @@ class LayerView:
         mlp: ``m_l``, what the MLP added; None unless contributions are needed.
         wiring: what the MLP read.
         between: the norm between attention and MLP of a ``post_norm`` layer.
+        attention_scores: of its self-attention, ``[batch, head, query token, key token]``; None unless they are needed.
+            The stack keeps none of an earlier layer: an observer that keeps them all holds L of them.
     """
 
     layer: int
@@ -54,6 +57,7 @@ class LayerView:
     mlp: Tensor | None
     wiring: Wiring
     between: Callable[[Tensor], Tensor] | None = None
+    attention_scores: AttentionScores | None = None
 
     @property
     def mlp_input(self) -> Tensor:
@@ -167,13 +171,24 @@ class LayerStack:
         sums = [state.sum(dtype=torch.float32)]
         with self._recorded_contributions() if wanted else nullcontext(_Contributions()) as added:
             for layer in range(first, self.n_layers + 1):
-                entering, state = state, self.apply_layer(layer, state, call)
+                state = self._observed_layer(layer, state, call, added, observers)
                 sums.append(state.sum(dtype=torch.float32))
-                between = self.anatomy.between[layer - 1] if self.anatomy.between else None
-                view = LayerView(layer, entering, state, added.attention, added.mlp, self.anatomy.wiring, between)
-                for observer in observers:
-                    observer.observe(view)
         _check_finite(torch.stack(sums), first - 1)
+        return state
+
+    def _observed_layer(
+        self, layer: int, entering: Tensor, call: LayerCall, added: _Contributions, observers: Sequence[Observer]
+    ) -> Tensor:
+        """Return ``h_l`` after the observers have seen the layer; its attention scores are given back on return."""
+        wanted = any("attention_scores" in observer.needs for observer in observers)
+        recorder = AttentionScoresRecorder()
+        with recorder.recording() if wanted else nullcontext():
+            state = self.apply_layer(layer, entering, call)
+        between = self.anatomy.between[layer - 1] if self.anatomy.between else None
+        scores = recorder.take() if wanted else None
+        view = LayerView(layer, entering, state, added.attention, added.mlp, self.anatomy.wiring, between, scores)
+        for observer in observers:
+            observer.observe(view)
         return state
 
     def logits(self, state: Tensor) -> Tensor:
@@ -204,7 +219,7 @@ class LayerStack:
 
         # A set: a block that is shared between layers gets one hook, and each layer reads its latest output.
         handles = [m.register_forward_hook(record("attention")) for m in set(self.anatomy.attention_outputs)]
-        handles += [m.register_forward_hook(record_more) for m in set(self.anatomy.cross_attention_outputs)]
+        handles += [m.register_forward_hook(record_more) for m in set(self.anatomy.second_attention_outputs)]
         handles += [m.register_forward_hook(record("mlp")) for m in set(self.anatomy.mlp_outputs)]
         try:
             yield added

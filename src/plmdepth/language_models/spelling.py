@@ -19,23 +19,28 @@ class Tokens:
         attended: true for every token but padding, ``[batch, token]``.
         residues: the residue mask, true for residues only, ``[batch, token]``.
         source: what an encoder reads beside, where these are the tokens of its decoder.
+        coordinates: N, CA and C of residues, for models that read them, ``[batch, token, atom, 3]``; NaN where unknown,
+            at special tokens and padding.
     """
 
     ids: Tensor
     attended: Tensor
     residues: Tensor
     source: "Tokens | None" = None
+    coordinates: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Tokens":
         """Return the batch on another device."""
         source = None if self.source is None else self.source.to(device)
-        return Tokens(self.ids.to(device), self.attended.to(device), self.residues.to(device), source)
+        coordinates = None if self.coordinates is None else self.coordinates.to(device)
+        return Tokens(self.ids.to(device), self.attended.to(device), self.residues.to(device), source, coordinates)
 
     def sequence(self, row: int) -> "Tokens":
         """Return one sequence alone, without its padding."""
         only, kept = slice(row, row + 1), self.attended[row]
         source = None if self.source is None else self.source.sequence(row)
-        return Tokens(self.ids[only, kept], self.attended[only, kept], self.residues[only, kept], source)
+        coordinates = None if self.coordinates is None else self.coordinates[only, kept]
+        return Tokens(self.ids[only, kept], self.attended[only, kept], self.residues[only, kept], source, coordinates)
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,11 @@ class Spelling:
     def structure_alphabet(self) -> StructureAlphabet | None:
         """The alphabet of the structure tokens that a protein is spelt with; None without."""
         return None
+
+    @property
+    def reads_coordinates(self) -> bool:
+        """Whether a protein is spelt with the coordinates of its backbone."""
+        return False
 
     def n_tokens(self, length: int) -> int:
         """Return the number of tokens of a protein of that many residues."""

@@ -1,4 +1,4 @@
-"""Protein chains from structure files: residues and the 3Di letters that describe the backbone around each.
+"""Protein chains from structure files: residues, their backbones and the 3Di letters that describe these.
 
 3Di (van Kempen et al. 2024) gives every residue one of twenty letters for how its backbone touches its nearest
 neighbour in space. A residue that is not resolved is not in the chain: its neighbours in sequence stand side by side.
@@ -7,32 +7,38 @@ neighbour in space. A residue that is not resolved is not in the chain: its neig
 import gzip
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 from biotite import structure
 from biotite.structure.alphabet import to_3di
 from biotite.structure.io import pdb, pdbx
 
 from plmdepth.errors import InputError
+from plmdepth.proteins.protein import Backbone
 
 ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
 LETTERS = "acdefghiklmnpqrstvwy"
 """The twenty 3Di letters, in lower case to tell them from residues."""
 
 
-class Chain(NamedTuple):
+@dataclass(frozen=True)
+class Chain:
     """One chain.
 
     Attributes:
         id: file name and chain, ``1abc-A``.
         sequence: resolved residues, X where a residue is none of the twenty.
         three_di: a 3Di letter a residue, ``d`` where the backbone is not complete.
+        backbone: N, CA and C of every residue.
     """
 
     id: str
     sequence: str
     three_di: str
+    backbone: Backbone = field(repr=False, compare=False)
 
 
 def read_folder(folder: Path) -> Iterator[Chain]:
@@ -65,7 +71,7 @@ def read_chains(path: Path) -> Iterator[Chain]:
     for name in chains:
         chain = atoms[atoms.chain_id == name]
         identifier = stem if len(chains) == 1 else f"{stem}-{name}"
-        yield Chain(identifier, _sequence(chain), _three_di(chain))
+        yield Chain(identifier, _sequence(chain), _three_di(chain), _backbone(chain))
 
 
 def _first_model(path: Path) -> Any:
@@ -97,6 +103,16 @@ def _letter(name: str) -> str:
 def _three_di(chain: Any) -> str:
     sequences, _ = to_3di(chain)
     return str(sequences[0]).lower()
+
+
+def _backbone(chain: Any) -> Backbone:
+    starts = structure.get_residue_starts(chain)
+    residue = np.searchsorted(starts, np.arange(len(chain)), side="right") - 1  # of every atom
+    backbone = np.full((len(starts), 3, 3), np.nan, dtype=np.float32)
+    for place, name in enumerate(("N", "CA", "C")):
+        found = chain.atom_name == name
+        backbone[residue[found], place] = chain.coord[found]
+    return backbone
 
 
 def _ending(path: Path) -> str:

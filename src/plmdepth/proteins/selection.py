@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from plmdepth.errors import InputError
 from plmdepth.proteins.letters import NONCANONICAL, UnusableRecordError, clean_letters
-from plmdepth.proteins.protein import Protein, Skipped, StructureAlphabet
+from plmdepth.proteins.protein import Backbone, Protein, Skipped, StructureAlphabet
 from plmdepth.randomness import keyed_generator
 
 LengthPolicy = Literal["error", "truncate", "skip"]
@@ -50,21 +50,23 @@ class ProteinSet:
 
     @property
     def digest(self) -> str:
-        """Hash of all ids, sequences and structure tokens, whatever files they came from and in whatever order."""
+        """Hash of all ids, sequences and structures, whatever files they came from and in whatever order."""
         lines = sorted(_line(protein) for protein in self.proteins)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class Structures(NamedTuple):
-    """The structure tokens of proteins.
+    """The structures of proteins.
 
     Attributes:
-        alphabet: what the codes mean.
+        alphabet: what the codes of structure tokens mean.
         codes: by id, one a residue.
+        backbones: by id, coordinates; None where there are structure tokens alone.
     """
 
     alphabet: StructureAlphabet
     codes: Mapping[str, tuple[int, ...]]
+    backbones: Mapping[str, Backbone] | None = None
 
 
 class _TooLongError(UnusableRecordError):
@@ -77,7 +79,7 @@ def select(records: Iterable[tuple[str, str]], rules: Rules, structures: Structu
     Args:
         records: the records.
         rules: how they become proteins.
-        structures: structure tokens, which every protein must then have, one for each of its residues.
+        structures: structures, which every protein must then have, one token for each of its residues.
 
     Raises:
         InputError: a record is refused by the rules, or nothing is left to measure.
@@ -118,7 +120,7 @@ def usable(
     Args:
         records: the records.
         rules: how they become proteins; a limit is not looked at.
-        structures: structure tokens, which every protein must then have.
+        structures: structures, which every protein must then have.
         skipped: takes the records that do not pass.
         seen: ids of proteins so far; a second record with one of them does not pass.
 
@@ -130,7 +132,7 @@ def usable(
             if identifier in seen:
                 raise UnusableRecordError("duplicate id (the first record with this id is kept)")
             cleaned = clean_letters(text)
-            codes = _codes_of(identifier, cleaned.sequence, structures)
+            _check_codes(identifier, cleaned.sequence, structures)
             sequence = _within_length(identifier, cleaned.sequence, rules)
         except UnusableRecordError as error:
             if rules.invalid == "error" and not isinstance(error, _TooLongError):
@@ -142,22 +144,30 @@ def usable(
             "sequences truncated": int(len(sequence) < len(cleaned.sequence)),
             "residues outside the twenty": sum(letter in NONCANONICAL for letter in sequence),
         }
-        protein = Protein(identifier, sequence)
-        if codes is not None and structures is not None:
-            codes = codes[: len(sequence)]
-            protein = replace(protein, structure_tokens=codes, structure_alphabet=structures.alphabet)
-        yield Usable(protein, cleaned.changes + Counter(noted))
+        yield Usable(_with_structure(Protein(identifier, sequence), structures), cleaned.changes + Counter(noted))
 
 
-def _codes_of(identifier: str, sequence: str, structures: Structures | None) -> tuple[int, ...] | None:
+def _with_structure(protein: Protein, structures: Structures | None) -> Protein:
+    """Return a protein with the structure of its residues, which may be the first of a longer protein."""
     if structures is None:
-        return None
+        return protein
+    alphabet, codes, backbones = structures
+    return replace(
+        protein,
+        structure_tokens=codes[protein.id][: len(protein)],
+        structure_alphabet=alphabet,
+        backbone=None if backbones is None else backbones[protein.id][: len(protein)],
+    )
+
+
+def _check_codes(identifier: str, sequence: str, structures: Structures | None) -> None:
+    if structures is None:
+        return
     if identifier not in structures.codes:
         raise UnusableRecordError("no structure tokens")
     codes = structures.codes[identifier]
     if len(codes) != len(sequence):
         raise UnusableRecordError(f"as many structure tokens as residues are needed ({len(codes)}, {len(sequence)})")
-    return codes
 
 
 def _within_length(identifier: str, sequence: str, rules: Rules) -> str:
@@ -177,7 +187,8 @@ def _within_length(identifier: str, sequence: str, rules: Rules) -> str:
 def _line(protein: Protein) -> str:
     codes = () if protein.structure_tokens is None else (",".join(map(str, protein.structure_tokens)),)
     alphabet = () if protein.structure_alphabet == "dplm2" else (protein.structure_alphabet,)
-    return "\t".join((protein.id, protein.sequence, *codes, *alphabet))
+    backbone = () if protein.backbone is None else (hashlib.sha256(protein.backbone.tobytes()).hexdigest(),)
+    return "\t".join((protein.id, protein.sequence, *codes, *alphabet, *backbone))
 
 
 def _rank(protein: Protein, seed: int) -> float:

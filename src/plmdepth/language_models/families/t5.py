@@ -153,7 +153,7 @@ class T5(LanguageModel):
             wiring="sequential",
             causal=is_decoder,
             inputs=_both_inputs if is_decoder else _encoder_inputs,
-            cross_attention_outputs=[block.layer[1].EncDecAttention.o for block in stack.block] if is_decoder else (),
+            second_attention_outputs=[block.layer[1].EncDecAttention.o for block in stack.block] if is_decoder else (),
             handed_on=partial(_position_bias, stack.block[0].layer[0].SelfAttention),
         )
 

@@ -1,4 +1,4 @@
-"""``dataset=structures``: the chains of PDB and mmCIF files, with their 3Di letters."""
+"""``dataset=structures``: the chains of PDB and mmCIF files, with their 3Di letters and coordinates."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,5 +30,10 @@ class StructuresDataset(Dataset):
         return ((chain.id, chain.sequence) for chain in self.chains)
 
     def structures(self) -> Structures | None:
-        """Return the 3Di letters of every chain as their places in the alphabet."""
-        return Structures("3di", {c.id: tuple(LETTERS.index(letter) for letter in c.three_di) for c in self.chains})
+        """Return the 3Di letters of every chain as their places in the alphabet, and its coordinates.
+
+        Of chains with one id the first counts, as it does among records.
+        """
+        chains = {chain.id: chain for chain in reversed(self.chains)}
+        codes = {name: tuple(LETTERS.index(letter) for letter in chain.three_di) for name, chain in chains.items()}
+        return Structures("3di", codes, {name: chain.backbone for name, chain in chains.items()})

@@ -1,6 +1,7 @@
 """What ESM3 reads and predicts beside the sequence, track by track."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,13 @@ class Tracks:
     confidence: Tensor | None = None
     coordinates: Tensor | None = None
     chains: Tensor | None = None
+
+    def to(self, device: torch.device | str, **options: Any) -> Self:
+        """Return the tracks on another device; with ``options`` of `Tensor.to`."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self)(
+            **{name: each if each is None else each.to(device, **options) for name, each in given.items()}
+        )
 
 
 NOTHING_KNOWN = Tracks()
