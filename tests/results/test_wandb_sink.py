@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from wandb.proto import wandb_internal_pb2
 
 from plmdepth.results.identity import Identity
 from plmdepth.results.record import CURVE_COLUMNS, Record
-from plmdepth.results.wandb_sink import WandbTracking, curve_name, history
+from plmdepth.results.wandb_sink import WandbSink, WandbTracking, curve_name, history
 
 CELL = Identity("analyze", "esm2_8m", "demo", "suite", {"model": {"name": "esm2_8m", "dtype": "float32"}, "seed": 3})
 LOG_HEADER, BLOCK = 7, 32768
@@ -121,7 +122,7 @@ def _redirect(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 def _record(folder: Path) -> Record:
     folder.mkdir()
-    for name in ("curves.parquet", "sequences.parquet", "result.json", "config.yaml", "status.json"):
+    for name in ("curves.parquet", "sequences.parquet", "layers.csv", "result.json", "config.yaml", "status.json"):
         (folder / name).write_text(name)
     result = {"scalars": {"ed_kl": 1.0, "ed_cosine": None, "accuracy_final": 0.5}}
     return Record(folder=folder, result=result, curves=CURVES, config="")
@@ -231,7 +232,16 @@ def test_the_record_itself_goes_along(log: Log) -> None:
     (artifact,) = [each for each in log.all("artifact") if each.type == "record"]
     assert artifact.name == "record-cell"
     names = {entry.path for entry in artifact.manifest.contents}
-    assert names == {"curves.parquet", "sequences.parquet", "result.json", "config.yaml"}
+    assert names == {"curves.parquet", "sequences.parquet", "layers.csv", "result.json", "config.yaml"}
+
+
+def test_a_record_without_a_table_of_sequences_is_sent_as_it_is(tmp_path: Path) -> None:
+    record, handle = _record(tmp_path / "cell"), MagicMock()
+    (record.folder / "sequences.parquet").unlink()
+    with _offline_in(tmp_path):
+        WandbSink(handle).publish(record)
+    (artifact,) = handle.log_artifact.call_args.args
+    assert set(artifact.manifest.entries) == {"curves.parquet", "layers.csv", "result.json", "config.yaml"}
 
 
 def test_a_run_that_went_well_is_closed_as_such(log: Log) -> None:

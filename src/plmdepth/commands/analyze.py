@@ -9,11 +9,12 @@ from rich.console import Console
 
 from plmdepth.analysis.run import run_analysis
 from plmdepth.commands.cells import Cell, finished
-from plmdepth.commands.early_exit import exit_cell
+from plmdepth.commands.early_exit import exit_cell, is_early_exit
 from plmdepth.commands.effective_depth import combined_cell
 from plmdepth.commands.measurement import configured_analysis
+from plmdepth.commands.predict import predict
 from plmdepth.commands.quiet import quiet_libraries
-from plmdepth.probes.exits.options import EarlyExitStudy
+from plmdepth.report.exit_answers import print_exits
 from plmdepth.report.terminal import print_record
 from plmdepth.results.record import read_record
 
@@ -21,8 +22,11 @@ from plmdepth.results.record import read_record
 @quiet_libraries()
 def analyze(config: DictConfig, console: Console) -> Path:
     """Run the cell unless its record is there, then show it; return the folder of the record."""
+    leaves_early = is_early_exit(config)
+    if config.predict is not None:
+        return predict(config, console)
     folder = finished(configured_cell(config, console), config, console)
-    print_record(read_record(folder), console)
+    (print_exits if leaves_early else print_record)(read_record(folder), console)
     return folder
 
 
@@ -33,7 +37,7 @@ def configured_cell(config: DictConfig, console: Console) -> Cell:
         InputError: something in the configuration is wrong.
     """
     name = HydraConfig.get().runtime.choices["metric"]
-    if config.metric._target_.endswith(EarlyExitStudy.__name__):
+    if is_early_exit(config):
         return exit_cell(config)
     if "parts" in config.metric:
         return combined_cell(config, name, console)

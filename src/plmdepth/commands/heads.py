@@ -3,17 +3,19 @@
 from functools import partial
 from pathlib import Path
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from plmdepth.commands.cells import Cell, finished
-from plmdepth.commands.nearest import nearest
 from plmdepth.commands.objects import build, check_run_options, options
 from plmdepth.commands.trainers import build_trainer
 from plmdepth.errors import InputError
 from plmdepth.probes.layerwise.recipe import HeadRecipe
 from plmdepth.probes.layerwise.run import ProbeCell, check_task, run_probe_cell
 from plmdepth.proteins.datasets.labelled import LabelledDataset
+from plmdepth.report.probe_figure import write_probe_figure
 from plmdepth.report.ranking import print_ranking
 from plmdepth.results.record import read_record
 
@@ -23,8 +25,11 @@ _WITHOUT_NUMBERS = ("cache", "cache_gigabytes")  # decide where features are kep
 def train_heads(config: DictConfig, recipe: HeadRecipe, console: Console) -> Path:
     """Run the cell unless its record is there, then show which layer serves the task best; return its folder."""
     cell = configured_heads(config, recipe)
-    folder = finished(Cell(cell.identity, partial(run_probe_cell, cell)), config, console)
+    folder = finished(Cell(cell.identity, partial(run_probe_cell, cell, draw=write_probe_figure)), config, console)
     print_ranking(read_record(folder), console)
+    if not recipe.reads_residues:
+        use = f"python analyze.py metric=early_exit probe_run={folder}"
+        console.print(f"  leave early: {use}", highlight=False, markup=False, soft_wrap=True)
     return folder
 
 
@@ -37,7 +42,7 @@ def configured_heads(config: DictConfig, recipe: HeadRecipe) -> ProbeCell:
     check_run_options(config)
     dataset = build(config, "dataset")
     if not isinstance(dataset, LabelledDataset):
-        raise InputError(f"dataset={dataset.name} has no labels{nearest(dataset.name, ['demo_family'])}")
+        raise InputError(f"dataset={dataset.name} has no labels; these have: {', '.join(labelled_options())}")
     model = build(config, "model").resolved()
     task = dataset.task(model.max_length, config.seed)
     check_task(task, recipe)
@@ -52,3 +57,16 @@ def configured_heads(config: DictConfig, recipe: HeadRecipe) -> ProbeCell:
         features=Path(config.outputs) / "features",
         tokens_per_batch=dataset.tokens_per_batch,
     )
+
+
+def labelled_options() -> list[str]:
+    """Return the options of ``dataset`` that have labels."""
+    sources = HydraConfig.get().runtime.config_sources
+    files = [
+        file for source in sources if source.provider == "main" for file in Path(source.path).glob("dataset/*.yaml")
+    ]
+    return sorted(file.stem for file in files if issubclass(_class_of(file), LabelledDataset))
+
+
+def _class_of(option: Path) -> type:
+    return get_class(str(OmegaConf.select(OmegaConf.load(option), "_target_")))

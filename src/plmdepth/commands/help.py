@@ -13,6 +13,8 @@ analyze.py: measure what each layer of a protein language model does.
   python analyze.py -m model=tiny_masked,tiny_autoregressive metric=logit_lens,residual
   python analyze.py -m model=tiny_masked,tiny_autoregressive metric=effective_depth   ends in a table over models
   python analyze.py metric=logit_lens lens=tuned lens.path=DIR   with a lens that train.py fitted
+  python analyze.py metric=early_exit probe_run=PATH   how many layers a task needs; with a probe that train.py fitted
+  python analyze.py metric=early_exit probe_run=PATH predict=my.fasta    labels of new proteins, to predict_to=FILE
 
 A cell is model x dataset x metric; -m runs a grid of them. A record is written to
 outputs/analyze/<model>/<dataset>/<metric>/<id>/; a finished cell is not run again (force=true repeats it).
@@ -23,6 +25,7 @@ train.py: train a language model on the bundled grammar, or fit a probe to a fro
 
   python train.py experiment=pretrain_tiny model=tiny_masked     the recipe of a bundled model (minutes on a CPU)
   python train.py probe=tuned_lens model=tiny_masked dataset.split=train dataset.size=512     a lens for lens=tuned
+  python train.py probe=linear model=tiny_masked dataset=demo_function     a head on every layer: which serves the task
 
 A record with weights, log, scores and a model card is written to outputs/train/<model>/<dataset>/pretraining/<id>/;
 its weights are used by model.weights=PATH. A probe's record is in .../<dataset>/<probe>/<id>/.
@@ -33,10 +36,12 @@ _KEYS = {
   model.weights=hub|bundled|random|PATH   model.miniature=true   model.dtype=float32|bfloat16|float16
   dataset.path=FILE   dataset.limit=N   dataset.max_length=N   dataset.length_policy=error|truncate|skip
   objective.mask_fraction=0.15   objective.noise_levels=[0.2,0.8]   control.layers=[7,8]   lens.path=DIR
+  metric.threshold=X   metric.fallback=last|most_confident   metric.temperature=true
 """,
     "train": """\
   training.steps=N   training.batch_size=N   training.learning_rate=X   objective.mask_fraction=0.3
   model.weights=bundled|hub|PATH   probe.steps=N   probe.batch_size=N   probe.held_out=0.125
+  dataset.root=DIR   probe.epochs=N   probe.pooling=mean|cls   probe.cache=false   probe.cache_gigabytes=50
 """,
 }
 _COMMON = """\

@@ -1,7 +1,7 @@
 """Figures of a record: one per quantity family, drawn from the curves table and from nothing else."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,11 +107,18 @@ def write_figures(curves: pd.DataFrame, matrices: Mapping[str, np.ndarray], fold
     written = []
     for metric, rows in curves.groupby("metric", sort=False):
         title, panels = FIGURES.get(str(metric)) or _plain_figure(str(metric), rows)
-        written += save(draw(rows, f"{title}\n{subtitle(rows)}; bands: 95 % intervals", panels), folder / str(metric))
+        title = f"{title}\n{subtitle(rows)}; bands: 95 % intervals"
+        written += save(draw(rows, title, _in_units_of(panels, rows)), folder / str(metric))
     if matrices:
         title = f"Pairs of layers\n{subtitle(curves)}"
         written += save(draw_matrices(matrices, title), folder / "matrices")
     return written
+
+
+def _in_units_of(panels: Sequence[Panel], rows: pd.DataFrame) -> tuple[Panel, ...]:
+    """Return panels whose labels say token instead of residue where the curves are per token."""
+    word = "token" if rows["unit"].str.endswith("/token").any() else "residue"
+    return tuple(replace(panel, label=panel.label.replace("residue", word)) for panel in panels)
 
 
 def _plain_figure(metric: str, rows: pd.DataFrame) -> tuple[str, tuple[Panel, ...]]:

@@ -1,5 +1,6 @@
 """Which layer serves a task best: the ranked table of layers that a probe leaves behind."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from rich.table import Table
 from plmdepth.results.record import Record
 
 _SHOWN = 10
+_SPLITS = 3  # more do not fit 80 columns; layers.csv has all
 
 
 def print_ranking(record: Record, console: Console) -> None:
@@ -18,6 +20,7 @@ def print_ranking(record: Record, console: Console) -> None:
     task, first = record.result["task"], record.curves.iloc[0]
     console.print(f"{first['model']} on {first['dataset']}: {task['metric']} by layer", highlight=False, soft_wrap=True)
     console.print(ranking_table(table, task["metric"]))
+    console.print("  ±: half of the 95 % interval over proteins; all layers are in layers.csv", highlight=False)
     for sentence in answers(record.result, task["metric"]):
         console.print(f"  {sentence}", highlight=False, soft_wrap=True)
     missing = task["classes_without_a_positive_in_train"]
@@ -27,23 +30,17 @@ def print_ranking(record: Record, console: Console) -> None:
 
 
 def ranking_table(table: pd.DataFrame, metric: str) -> Table:
-    """Return the best layers and the last one, best on validation first."""
-    splits = [name.removesuffix(f"_{metric}") for name in table.columns if name.endswith(f"_{metric}")]
-    shown = Table(box=box.SIMPLE_HEAD)
-    headings = [
-        "layer",
-        "ms a\nprotein",
-        *(f"{split}\n{metric}" for split in splits),
-        f"{splits[-1]},\nless last layer",
-    ]
+    """Return the best layers and the last one, best on validation first; it fits 80 columns."""
+    splits = [name.removesuffix(f"_{metric}") for name in table.columns if name.endswith(f"_{metric}")][:_SPLITS]
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    headings = ["layer", "ms a\nprotein", *(f"{split}\n{metric}" for split in splits), "test, less\nlast layer"]
     for heading in headings:
         shown.add_column(heading, justify="right", no_wrap=True)
     last = table["layer"].max()
     for row in table[(table.index < _SHOWN) | (table["layer"] == last)].to_dict("records"):
-        scores = [_with_interval(row, f"{split}_{metric}") for split in splits]
-        cost = f"{row['milliseconds']:.1f}"
-        gap = _with_interval(row, f"{splits[-1]}_difference_to_last", sign="+")
-        shown.add_row(str(row["layer"]), cost, *scores, gap)
+        scores = [_with_half(row, f"{split}_{metric}") for split in splits]
+        gap = _with_half(row, "test_difference_to_last", sign="+")
+        shown.add_row(str(row["layer"]), f"{row['milliseconds']:.1f}", *scores, gap)
     return shown
 
 
@@ -61,6 +58,6 @@ def answers(result: Any, metric: str) -> list[str]:
     ]
 
 
-def _with_interval(row: dict[Any, Any], column: str, sign: str = "") -> str:
-    value, low, high = (row[name] for name in (column, f"{column}_low", f"{column}_high"))
-    return f"{value:{sign}.3f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+def _with_half(row: dict[Any, Any], column: str, sign: str = "") -> str:
+    value, half = row[column], (row[f"{column}_high"] - row[f"{column}_low"]) / 2
+    return f"{value:{sign}.3f}" if math.isnan(half) else f"{value:{sign}.3f} ±{half:.3f}".replace("±0.", "±.")

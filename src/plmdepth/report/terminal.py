@@ -83,9 +83,10 @@ def answers(record: Record) -> Sequence[str]:
         shown = f" [{interval['low']:.1f}, {interval['high']:.1f}]" if interval else ""
         sentences.append(f"The centre of mass of what layers do to later ones is at layer {skip:.1f}{shown} (ed_skip).")
     if scalars.get("accuracy_final") is not None:
+        unit = "token" if (record.curves["unit"] == "nats/token").any() else "residue"
         sentences.append(
-            f"At the last layer {scalars['accuracy_final']:.1%} of the predicted residues are right, "
-            f"at {scalars['cross_entropy_final']:.3f} nats per residue."
+            f"At the last layer {scalars['accuracy_final']:.1%} of the predicted {unit}s are right, "
+            f"at {scalars['cross_entropy_final']:.3f} nats per {unit}."
         )
     return sentences
 

@@ -16,6 +16,8 @@ import wandb
 from plmdepth.results.identity import Identity, flat
 from plmdepth.results.record import Record
 
+_SENT = ("curves.parquet", "sequences.parquet", "result.json", "config.yaml")  # of these and all .csv, what is there
+
 
 @dataclass(frozen=True)
 class WandbTracking:
@@ -74,8 +76,8 @@ class WandbSink:
         self.handle.log({"table/curves": wandb.Table(dataframe=curves)})
         self.handle.summary.update({k: v for k, v in record.result["scalars"].items() if v is not None})
         artifact = wandb.Artifact(f"record-{record.folder.name}", type="record")
-        for name in ("curves.parquet", "sequences.parquet", "result.json", "config.yaml"):
-            artifact.add_file(str(record.folder / name))
+        for path in sorted(each for each in record.folder.iterdir() if each.name in _SENT or each.suffix == ".csv"):
+            artifact.add_file(str(path))
         self.handle.log_artifact(artifact)
 
 

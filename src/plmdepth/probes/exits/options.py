@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from plmdepth.errors import InputError
+from plmdepth.probes.exits.policy import Fallback
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class EarlyExitStudy:
         n_replicates: bootstrap replicates of the scores.
         timed: proteins of the test that are run for real, the first ones; None times all.
         rounds: how often each timed run is repeated, in turn; the median counts.
+        threshold: of ``predict=FASTA`` alone: the confidence at which a protein leaves; None for the least that loses
+            nothing on validation. The study itself tries all.
+        fallback: of ``predict=FASTA`` alone: what is taken of a protein that was never sure; None for ``last``.
     """
 
     name: ClassVar[str] = "early_exit"
@@ -28,6 +32,8 @@ class EarlyExitStudy:
     n_replicates: int = 200
     timed: int | None = 256
     rounds: int = 3
+    threshold: float | None = None
+    fallback: Fallback | None = None
 
     def __post_init__(self) -> None:
         for option in ("thresholds", "n_replicates", "rounds"):
@@ -35,6 +41,8 @@ class EarlyExitStudy:
                 raise InputError(f"metric.{option} must be at least 2, got {getattr(self, option)}")
         if self.timed is not None and self.timed < 1:
             raise InputError(f"metric.timed must be at least 1, got {self.timed}; null times all")
+        if self.threshold is not None and self.threshold < 0:
+            raise InputError(f"metric.threshold={self.threshold}: a confidence from 0 (leave at layer 1) to 1 (stay)")
 
     def grid(self, confidence: Tensor) -> Tensor:
         """Return rising thresholds ``[threshold]``: quantiles of the confidences of layers 1..L, then one above all.

@@ -1,7 +1,7 @@
 """One early-exit cell: from a trained probe to what leaving early gains, measured on paper and in seconds."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from plmdepth.analysis.tables import CurveLabels, curve_table
 from plmdepth.metrics.accumulators import Estimate
 from plmdepth.metrics.quantity import Quantity
 from plmdepth.probes.exits.options import EarlyExitStudy
+from plmdepth.probes.exits.reliability import reliability_table
 from plmdepth.probes.exits.study import Said, choices, exit_table
 from plmdepth.probes.exits.trained import TrainedProbe, fitted_temperatures, load_probe, said_with
 from plmdepth.probes.exits.walltime import relation, wall_times
@@ -52,23 +53,34 @@ class ExitCell:
         return Identity("analyze", known.model, known.dataset, self.study.name, facts)
 
 
-def run_exit_cell(cell: ExitCell, folder: Path, config: str) -> None:
-    """Study leaving early and write the tables to ``folder``."""
+def run_exit_cell(cell: ExitCell, folder: Path, config: str, draw: Callable[[Path], object] | None = None) -> None:
+    """Study leaving early and write the tables to ``folder``.
+
+    Args:
+        cell: the cell.
+        folder: its folder.
+        config: the resolved configuration.
+        draw: adds figures to a folder with all other files of the record.
+    """
     with writing_cell(folder, config) as staging:
         started = time.perf_counter()
         probe = load_probe(cell.probe, cell.run)
         readers = Readers(cell.probe, probe.stack, probe.device)
         spoken = {split: probe.logits(readers, split) for split in ("valid", "test")}
+        plain = _said(cell, probe, "test", *spoken["test"])
         if cell.study.temperature:
             probe = replace(probe, temperatures=fitted_temperatures(probe, *spoken["valid"]))
         said = {split: _said(cell, probe, split, *parts) for split, parts in spoken.items()}
-        tables = _tables(cell, probe, said)
+        scaled = {"scaled": said["test"]} if cell.study.temperature else {}
+        tables = {**_tables(cell, probe, said), "reliability": reliability_table({"plain": plain, **scaled})}
         for name, table in tables.items():
             table.to_csv(staging / f"{name}.csv", index=False)
         _write_curves(cell, probe, said["test"], staging)
         about = {**environment(), "device": str(probe.device), "dtype": cell.probe.model.dtype}
         seconds = time.perf_counter() - started
         write_json(staging / "result.json", _result(cell, folder, tables, said["test"], probe, about, seconds))
+        if draw is not None:
+            draw(staging)
 
 
 def _said(cell: ExitCell, probe: TrainedProbe, split: str, logits: torch.Tensor, labels: torch.Tensor) -> Said:

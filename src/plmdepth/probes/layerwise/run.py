@@ -73,8 +73,15 @@ class ProbeCell:
         return Identity("train", self.model.name, self.task.name, self.recipe.name, facts | dict(self.options))
 
 
-def run_probe_cell(cell: ProbeCell, folder: Path, config: str) -> None:
-    """Train the heads and write them, their history, their scores and the ranking of layers to ``folder``."""
+def run_probe_cell(cell: ProbeCell, folder: Path, config: str, draw: Callable[[Path], object] | None = None) -> None:
+    """Train the heads and write them, their history, their scores and the ranking of layers to ``folder``.
+
+    Args:
+        cell: the cell.
+        folder: its folder.
+        config: the resolved configuration.
+        draw: adds figures to a folder with all other files of the record.
+    """
     check_task(cell.task, cell.recipe)
     with writing_cell(folder, config) as staging:
         started = time.perf_counter()
@@ -89,6 +96,8 @@ def run_probe_cell(cell: ProbeCell, folder: Path, config: str) -> None:
         _write(cell, stack, splits, _costs(cell, stack, device), staging)
         about = {**environment(), "device": str(device), "dtype": cell.model.dtype}
         write_json(staging / "result.json", _result(cell, folder, splits, about, time.perf_counter() - started))
+        if draw is not None:
+            draw(staging)
 
 
 def check_task(task: Task, recipe: HeadRecipe) -> None:

@@ -1,0 +1,124 @@
+"""``metric=early_exit probe_run=PATH predict=FASTA``: labels of new proteins from a trained probe."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from plmdepth.commands.early_exit import configured_exit, probe_run
+from plmdepth.commands.objects import build
+from plmdepth.errors import InputError
+from plmdepth.probes.exits.prediction import LEFT_OUT, Predictor, Tally, predict_records, predictor_of
+from plmdepth.probes.exits.run import ExitCell
+from plmdepth.probes.exits.trained import load_probe
+from plmdepth.proteins.fasta import read_fasta
+from plmdepth.proteins.selection import LengthPolicy, Rules
+from plmdepth.results.atomic import write_json
+from plmdepth.results.growing_table import ENDINGS, GrowingTable
+from plmdepth.results.identity import Identity
+from plmdepth.results.provenance import environment
+
+
+def predict(config: DictConfig, console: Console) -> Path:
+    """Predict a FASTA file and write a row a protein, what was left out, and how it was done; return the folder.
+
+    Raises:
+        InputError: something in the configuration or the file is wrong.
+    """
+    started, known, fasta = time.perf_counter(), probe_run(config), Path(str(config.predict)).expanduser()
+    cell, rules = configured_exit(config, known), _rules(known)
+    folder = _place(cell).folder(Path(config.outputs))
+    target = _target(config, folder, fasta)
+    n_records = sum(
+        1 for _ in read_fasta(fasta, "predict")
+    )  # what is wrong with the file shows before a model is loaded
+    predictor = predictor_of(load_probe(cell.probe, cell.run), cell.study)
+    left_out = target.with_name(f"{target.stem}.left_out{target.suffix}")
+    tables = GrowingTable(target, predictor.schema), GrowingTable(left_out, LEFT_OUT)
+    with _progress(console, n_records) as advance, tables[1], tables[0]:
+        tally = predict_records(predictor, read_fasta(fasta, "predict"), rules, tables, advance)
+    about = _about(cell, predictor, tally, fasta)
+    write_json(target.with_suffix(".json"), about | {"wall_seconds": round(time.perf_counter() - started, 3)})
+    _say(console, predictor, tally, target, left_out)
+    return folder
+
+
+def _rules(known: DictConfig) -> Rules:
+    """Return the rules of the probe's run, none of them fatal: what it would stop at is left out and listed."""
+    dataset, model = build(known, "dataset"), build(known, "model").resolved()
+    rules: Rules = dataset.rules(model.max_length, known.seed)
+    policy: LengthPolicy = "truncate" if rules.length_policy == "truncate" else "skip"
+    return replace(rules, length_policy=policy, invalid="skip", limit=None)
+
+
+def _place(cell: ExitCell) -> Identity:
+    """Return the identity of the probe, as something that predicts."""
+    return replace(cell.probe.identity, entry="predictions")
+
+
+def _target(config: DictConfig, folder: Path, fasta: Path) -> Path:
+    """Return the file to write.
+
+    Raises:
+        InputError: it has another ending, or is there already.
+    """
+    name = Path(fasta.name.removesuffix(".gz")).stem or "predictions"
+    target = folder / f"{name}.csv" if config.predict_to is None else Path(str(config.predict_to)).expanduser()
+    if target.suffix not in ENDINGS:
+        raise InputError(f"predict_to={config.predict_to}: the name of a file that ends in {' or '.join(ENDINGS)}")
+    if target.exists() and not config.force:
+        raise InputError(f"{target} is there already; force=true replaces it, predict_to=FILE writes another")
+    return target
+
+
+def _about(cell: ExitCell, predictor: Predictor, tally: Tally, fasta: Path) -> dict[str, Any]:
+    """Return what determines the predictions, and what was done."""
+    with fasta.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "probe_run": cell.probe.identity.id,
+        "probe": dict(cell.probe.identity.facts),
+        "setting": vars(predictor.setting),
+        "temperatures": [round(each, 4) for each in predictor.probe.temperatures.tolist()],
+        "fasta": {"name": fasta.name, "sha256": digest},
+        "proteins_predicted": tally.predicted,
+        "mean_layers_computed": tally.layers / tally.predicted,
+        "n_layers": predictor.probe.stack.n_layers,
+        "left_out": dict(tally.skipped),
+        "letters_changed": dict(tally.changes),
+        **environment(),
+    }
+
+
+def _say(console: Console, predictor: Predictor, tally: Tally, target: Path, left_out: Path) -> None:
+    setting, n_layers = predictor.setting, predictor.probe.stack.n_layers
+    mean = tally.layers / tally.predicted
+    lines = [
+        f"{tally.predicted} proteins predicted with {mean:.1f} of {n_layers} layers on average",
+        f"a protein leaves at confidence {setting.threshold:.6g}, else the fallback is {setting.fallback}"
+        if setting.threshold <= 1
+        else f"no protein leaves early, the fallback is {setting.fallback}",
+    ]
+    if setting.term_threshold is not None:
+        lines.append(f"labels are the terms with probability {setting.term_threshold:.2f} or more")
+    lines += [f"predictions: {target}"]
+    if tally.skipped:
+        lines.append(f"left out: {tally.skipped.total()} records, listed in {left_out}")
+    for line in lines:
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress(console: Console, n_records: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar over the records; yield what moves it."""
+    columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("predicting", total=n_records)
+        yield lambda n: bar.advance(task, n)

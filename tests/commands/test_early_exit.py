@@ -1,0 +1,102 @@
+"""From the command line: a trained probe is left early."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from plmdepth.results.record import read_record
+from tests.commands.probing import STUDY, fit, invoke, refusal
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def run(home: Path) -> Path:
+    return fit(home, "demo_family")
+
+
+def studies(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob("outputs/analyze/*/*/early_exit/*/result.json"))
+
+
+def test_the_choices_are_said_and_drawn(home: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(home, "analyze", *STUDY, f"probe_run={run}") == 0
+    (folder,) = studies(home)
+    record = read_record(folder)
+    assert folder.parts[-4:-1] == ("tiny_masked", "demo_family", "early_exit")
+    assert {path.stem for path in (folder / "figures").iterdir()} == {"exits", "seconds", "selective", "reliability"}
+    shown = capsys.readouterr().out
+    kept = record.result["scalars"]["no_loss_last_layers"]
+    assert "on validation: a protein leaves at confidence" in shown
+    assert f"{kept:.1f} of 12 layers" in shown
+    gain = pd.read_csv(folder / "exits.csv").query("split == 'valid'")["difference_to_last"]
+    assert gain.max() >= 0
+    assert invoke(home, "analyze", *STUDY, f"probe_run={run}") == 0
+    assert "was done before and is not run again" in capsys.readouterr().out
+    assert len(studies(home)) == 1
+
+
+def test_more_thresholds_are_another_study_of_the_same_probe(home: Path, run: Path) -> None:
+    assert invoke(home, "analyze", *STUDY, "metric.thresholds=4", f"probe_run={run}") == 0
+    identities = [read_record(folder).result["identity"] for folder in studies(home)]
+    assert {identity["probe_run"] for identity in identities} == {run.name}
+    assert all("threshold" not in identity["metric"] for identity in identities)  # an option of predictions alone
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("metric=early_exit",), "metric=early_exit needs a trained probe; give probe_run=PATH"),
+        (("metric=early_exit", "probe_run=nowhere"), "probe_run=nowhere holds no finished probe; give the folder"),
+        (
+            ("metric=early_exit", "probe_run=RUN", "model=tiny_masked"),
+            "takes model from probe_run; leave model=... out",
+        ),
+        (("metric=early_exit", "probe_run=RUN", "dataset.limit=3"), "takes dataset from probe_run"),
+        (("metric=early_exit", "probe_run=RUN", "seed=1"), "takes seed from probe_run"),
+        (("metric=residual", "probe_run=RUN"), "probe_run is an option of metric=early_exit; add metric=early_exit"),
+        (("metric=residual", "predict=a.fasta"), "predict is an option of metric=early_exit; add metric=early_exit"),
+        (
+            ("metric=early_exit", "probe_run=RUN", "metric.threshold=0.5"),
+            "metric.threshold is for predictions; add pre",
+        ),
+        (
+            ("metric=early_exit", "probe_run=RUN", "predict_to=a.csv"),
+            "predict_to is for predictions; add predict=FASTA",
+        ),
+        (("metric=early_exit", "probe_run=RUN", "metric.rounds=1"), "metric.rounds must be at least 2, got 1"),
+    ],
+)
+def test_what_cannot_be_studied_is_refused_in_one_line(
+    arguments: tuple[str, ...], message: str, home: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refusal(capsys, home, "analyze", *(argument.replace("RUN", str(run)) for argument in arguments))
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_a_probe_of_residues_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("dataset.train_size=4", "dataset.valid_size=2", "dataset.test_size=2", "probe.epochs=1")
+    run = fit(tmp_path, "demo_structure", *small, probe="residue_linear")
+    line = refusal(capsys, tmp_path, "analyze", *STUDY, f"probe_run={run}")
+    assert "labels of residues cannot leave early; choose a run of probe=linear or mlp" in line
+    assert studies(tmp_path) == []
+
+
+def test_a_probe_of_other_weights_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = fit(tmp_path, "demo_family", "model.weights=random", "probe.epochs=1")
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("weights: random", "weights: bundled"))
+    line = refusal(capsys, tmp_path, "analyze", *STUDY, f"probe_run={run}")
+    assert line == f"error: probe_run={run}: the weights changed since; train the probe again with force=true"
+
+
+def test_a_lens_is_no_probe_of_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lens = ("probe=tuned_lens", "probe.steps=2", "probe.batch_size=2", "model.miniature=true", "dataset.size=4")
+    assert invoke(tmp_path, "train", *lens) == 0
+    (record,) = (path.parent for path in tmp_path.glob("outputs/train/*/*/tuned_lens/*/result.json"))
+    assert "holds no finished probe" in refusal(capsys, tmp_path, "analyze", *STUDY, f"probe_run={record}")

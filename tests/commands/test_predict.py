@@ -1,0 +1,142 @@
+"""From the command line: new proteins are given labels by a probe that is left early."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from plmdepth.proteins.grammar.sampling import sample_proteins
+from tests.commands.probing import fit, invoke, refusal
+
+NEW = tuple(sample_proteins(0, "new", 12))
+PREDICT = "metric=early_exit"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    text = "".join(f">{protein.id} of {protein.family}\n{protein.sequence}\n" for protein in NEW)
+    (folder / "my.fasta").write_text(f">gap\nMK-TV\n{text}>{NEW[0].id}\nMKTV\n>long\n{'MKTV' * 300}\n")
+    with gzip.open(folder / "packed.fasta.gz", "wt") as file:
+        file.write(text)
+    (folder / "empty.fasta").write_text("")
+    (folder / "bad.fasta").write_text(">a\nMK-TV\n>b\nM*K\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def family(home: Path) -> Path:
+    return fit(home, "demo_family")
+
+
+@pytest.fixture(scope="module")
+def function(home: Path) -> Path:
+    return fit(home, "demo_function")
+
+
+def test_proteins_get_their_family_and_bad_records_are_listed(
+    home: Path, family: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(home, "analyze", PREDICT, f"probe_run={family}", "predict=my.fasta") == 0
+    folder = home / "outputs/predictions/tiny_masked/demo_family/linear" / family.name
+    assert {path.name for path in folder.iterdir()} == {"my.csv", "my.left_out.csv", "my.json"}
+    table = pd.read_csv(folder / "my.csv")
+    assert table["id"].tolist() == [protein.id for protein in NEW]
+    right = [row == protein.family for row, protein in zip(table["label"], NEW, strict=True)]
+    assert sum(right) >= 0.8 * len(NEW)
+    assert table["probability"].between(0, 1).all()
+    assert (table["layers_computed"].between(1, 12) & (table["layer"] <= table["layers_computed"])).all()
+    left = pd.read_csv(folder / "my.left_out.csv")
+    assert left["id"].tolist() == ["gap", NEW[0].id, "long"]
+    shown = capsys.readouterr().out
+    assert f"12 proteins predicted with {table['layers_computed'].mean():.1f} of 12 layers on average" in shown
+    assert "left out: 3 records" in shown
+
+
+def test_what_decided_the_predictions_is_kept_with_them(home: Path, family: Path) -> None:
+    given = ("metric.threshold=0.5", "metric.fallback=most_confident", "predict_to=deep/er/kept.csv")
+    assert invoke(home, "analyze", PREDICT, f"probe_run={family}", "predict=my.fasta", *given) == 0
+    about = json.loads((home / "deep/er/kept.json").read_text())
+    assert about["setting"] == {"threshold": 0.5, "fallback": "most_confident", "term_threshold": None}
+    assert about["probe_run"] == family.name
+    assert about["proteins_predicted"] == 12
+    assert about["left_out"]["duplicate id"] == 1
+    table = pd.read_csv(home / "deep/er/kept.csv")
+    assert table["layers_computed"].mean() == about["mean_layers_computed"]
+    assert (table[table["layers_computed"] < 12]["probability"] >= 0.5).all()
+
+
+def test_a_threshold_above_one_runs_every_layer(home: Path, family: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ("predict=my.fasta", "metric.threshold=2", "predict_to=all.csv")
+    assert invoke(home, "analyze", PREDICT, f"probe_run={family}", *given) == 0
+    assert (pd.read_csv(home / "all.csv")[["layer", "layers_computed"]] == 12).all().all()
+    assert "no protein leaves early, the fallback is last" in capsys.readouterr().out
+
+
+def test_terms_are_lists_in_a_parquet_file(home: Path, function: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ("predict=packed.fasta.gz", "predict_to=terms.parquet")
+    assert invoke(home, "analyze", PREDICT, f"probe_run={function}", *given) == 0
+    table = pd.read_parquet(home / "terms.parquet")
+    hits = 0
+    for row, protein in zip(table.to_dict("records"), NEW, strict=True):
+        assert len(row["labels"]) == len(row["probabilities"])
+        assert list(row["probabilities"]) == sorted(row["probabilities"], reverse=True)
+        hits += len(set(row["labels"]) & set(protein.functions))
+    assert hits >= 0.7 * sum(len(protein.functions) for protein in NEW)
+    least = min(min(each) for each in table["probabilities"] if len(each))
+    cut = json.loads((home / "terms.json").read_text())["setting"]["term_threshold"]
+    assert 0 < cut <= least
+    assert f"labels are the terms with probability {cut:.2f} or more" in capsys.readouterr().out
+    assert len(pd.read_parquet(home / "terms.left_out.parquet")) == 0
+
+
+def test_a_finished_file_is_only_replaced_by_force(
+    home: Path, family: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (PREDICT, f"probe_run={family}", "predict=packed.fasta.gz")
+    assert invoke(home, "analyze", *arguments) == 0
+    target = next(home.glob("outputs/predictions/*/*/*/*/packed.csv"))
+    before = target.read_text()
+    target.write_text("mine")
+    line = refusal(capsys, home, "analyze", *arguments)
+    assert "packed.csv is there already; force=true replaces it, predict_to=FILE writes another" in line
+    assert target.read_text() == "mine"
+    assert invoke(home, "analyze", *arguments, "force=true") == 0
+    assert target.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("predict=nowhere.fasta",), "no such file: nowhere.fasta; give predict an existing FASTA file"),
+        (("predict=empty.fasta",), "empty.fasta holds no FASTA record"),
+        (("predict=bad.fasta",), "no protein to predict: all 2 records were left out, the first because of: the gap"),
+        (("predict=.",), "is a folder; give predict a FASTA file"),
+        (
+            ("predict=my.fasta", "predict_to=a.tsv"),
+            "predict_to=a.tsv: the name of a file that ends in .csv or .parquet",
+        ),
+        (("predict=my.fasta", "metric.fallback=first"), "metric.fallback=first: expected 'last' or 'most_confident'"),
+        (("predict=my.fasta", "metric.threshold=-1"), "metric.threshold=-1: a confidence from 0"),
+        (("predict=my.fasta", "model=tiny_masked"), "takes model from probe_run; leave model=... out"),
+    ],
+)
+def test_what_cannot_be_predicted_is_refused_in_one_line_and_writes_nothing(
+    arguments: tuple[str, ...], message: str, home: Path, family: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = set(home.rglob("*"))
+    line = refusal(capsys, home, "analyze", PREDICT, f"probe_run={family}", "outputs=refused", *arguments)
+    assert line.startswith("error: ")
+    assert message in line
+    left = {path for path in set(home.rglob("*")) - there if path.is_file() and "features" not in path.parts}
+    assert left == set()
+
+
+def test_several_files_are_predicted_in_one_sweep(home: Path, family: Path) -> None:
+    arguments = ("-m", PREDICT, f"probe_run={family}", "predict=my.fasta,packed.fasta.gz", "outputs=swept")
+    assert invoke(home, "analyze", *arguments) == 0
+    assert {path.name for path in (home / "swept").rglob("*.csv")} == {
+        *("my.csv", "my.left_out.csv", "packed.csv", "packed.left_out.csv")
+    }
