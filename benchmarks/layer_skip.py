@@ -106,7 +106,7 @@ def with_nnsight(stack: LayerStack, example: Example) -> Run:
     return run
 
 
-def measure(shape: str, objective: str, scope: Scope, rounds: int = 3) -> dict[str, Any]:
+def measure(shape: str, objective: str, scope: Scope, rounds: int = 2) -> dict[str, Any]:
     """Return medians in seconds for all works on one shape, and what they are to ours."""
     stack = stack_of(objective, *SHAPES[shape])
     example = example_of(stack, LENGTH)
