@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "plmdepth"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "plmdepth"
 MODULES = sorted(SOURCE.rglob("*.py"))
+EVERYTHING = sorted(
+    [*ROOT.glob("*.py"), *(p for part in ("src", "tests", "benchmarks") for p in (ROOT / part).rglob("*.py"))]
+)
 MAY_IMPORT = {
     "errors": set(),
     "randomness": set(),
@@ -65,9 +69,21 @@ def test_modules_and_functions_are_small(path: Path) -> None:
                 assert (body[-1].end_lineno or 0) - body[0].lineno < 35, node.name
 
 
-def test_nothing_is_unpickled_and_no_remote_code_runs() -> None:
-    for path in MODULES:
-        text = path.read_text()
-        for forbidden in ("trust_remote_code", "pickle.load", "weights_only=False"):
-            assert forbidden not in text, path
-        assert text.count("torch.load(") == text.count("weights_only=True)"), path
+def calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+
+
+def option(call: ast.Call, name: str) -> object:
+    found = [keyword.value for keyword in call.keywords if keyword.arg == name]
+    return found[0].value if found and isinstance(found[0], ast.Constant) else None
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_unpickled_and_no_remote_code_runs(path: Path) -> None:
+    for call in calls(path):
+        name = ast.unparse(call.func)
+        assert "trust_remote_code" not in {keyword.arg for keyword in call.keywords}
+        assert option(call, "weights_only") is not False
+        assert name not in ("pickle.load", "pickle.loads", "pickle.Unpickler", "joblib.load")
+        if name == "torch.load":
+            assert option(call, "weights_only") is True
