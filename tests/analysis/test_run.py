@@ -73,8 +73,10 @@ def test_a_cell_leaves_a_complete_record(family: str, objective: Objective, tmp_
     assert {path.name for path in record.folder.iterdir()} == expected
     assert pq.read_schema(record.folder / "curves.parquet").equals(CURVE_COLUMNS)
     assert pq.read_schema(record.folder / "sequences.parquet").equals(SEQUENCE_COLUMNS)
-    figures = {path.name for path in (record.folder / "figures").iterdir()}
-    assert figures == {"logit_lens.png", "logit_lens.svg", "residual.png", "residual.svg"}
+    figures = {path.stem for path in (record.folder / "figures").iterdir()}
+    assert figures == {
+        f"{name}{end}" for name in ("logit_lens", "residual") for end in ("", "_by_scope")[: 1 + bool(objective.scopes)]
+    }
     assert set(record.curves["metric"]) == {"logit_lens", "residual"}
     assert set(record.curves["objective"]) == {objective.name}
 
@@ -89,6 +91,50 @@ def test_curves_have_one_row_a_point_with_interval_and_count(tmp_path: Path) -> 
     assert ((kl["ci_low"] <= kl["value"]) & (kl["value"] <= kl["ci_high"])).all()
     cosine = curves[(curves["quantity"] == "cosine") & (curves["component"] == "mlp")]
     assert cosine["layer"].tolist() == list(range(1, 7))
+
+
+def test_every_noise_level_has_the_curves_that_its_proteins_have_alone(tmp_path: Path) -> None:
+    objective = Diffusion((0.2, 0.7))
+    cell = analysis(objective=objective)
+    together = record_of(cell, tmp_path / "together")
+    assert list(together.result["scopes"]) == ["noise_level=0.2", "noise_level=0.7"]
+    for level in objective.noise_levels:
+        drawn = tuple(p for p in cell.proteins.proteins if objective.draw(p.sequence, seed=0)[0] == level)
+        assert 1 < len(drawn) < 12
+        alone = record_of(replace(cell, proteins=replace(cell.proteins, proteins=drawn)), tmp_path / str(level))
+        scope = f"noise_level={level}"
+        here, there = (
+            each.curves[each.curves["scope"] == scope].drop(columns="scope").reset_index(drop=True)
+            for each in (together, alone)
+        )
+        assert len(here) > 0
+        pd.testing.assert_frame_equal(here, there, rtol=1e-6)  # other batches, other padding
+        overall = alone.curves[alone.curves["scope"] == ""].drop(columns="scope").reset_index(drop=True)
+        pd.testing.assert_frame_equal(here, overall, rtol=1e-6)
+        assert together.result["scopes"][scope]["scalars"].keys() == alone.result["scalars"].keys()
+
+
+def test_the_curves_over_all_proteins_are_the_means_of_the_noise_levels(tmp_path: Path) -> None:
+    curves = record_of(analysis(objective=Diffusion((0.2, 0.7))), tmp_path / "cell").curves
+    loss = curves[(curves["quantity"] == "cross_entropy") & (curves["layer"] == 3)].set_index("scope")
+    parts = loss.drop(index="")
+    assert parts["n"].sum() == loss.loc["", "n"] == 12
+    assert np.average(parts["value"], weights=parts["n"]) == pytest.approx(loss.loc["", "value"], rel=1e-12)
+
+
+def test_a_noise_level_that_no_protein_drew_is_left_out(tmp_path: Path) -> None:
+    cell = analysis(objective=Diffusion((0.2, 0.7)))
+    one = replace(cell, proteins=replace(cell.proteins, proteins=cell.proteins.proteins[:1]))
+    record = record_of(one, tmp_path / "cell")
+    assert len(record.result["scopes"]) == 1
+    assert set(record.curves["scope"]) == {"", *record.result["scopes"]}
+
+
+def test_an_objective_of_one_kind_has_no_scopes(tmp_path: Path) -> None:
+    for number, objective in enumerate((Masked(), Diffusion((0.5,)), Diffusion(tuple(k / 500 for k in range(1, 501))))):
+        record = record_of(analysis(objective=objective), tmp_path / str(number))
+        assert set(record.curves["scope"]) == {""}
+        assert record.result["scopes"] == {}
 
 
 def test_the_result_says_what_was_measured_and_what_was_not(tmp_path: Path) -> None:

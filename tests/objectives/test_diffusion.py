@@ -113,6 +113,16 @@ def test_the_weight_at_every_step_is_the_one_that_dplm_trains_with(weighting: Li
         assert example.weights.tolist() == pytest.approx([expected], abs=1e-6), t
 
 
+def test_every_protein_belongs_to_the_scope_of_its_level() -> None:
+    proteins = [Protein(str(k), sequence) for k, sequence in enumerate(many_sequences(20))]
+    objective = Diffusion((0.8, 0.25))
+    assert objective.scopes == ("noise_level=0.25", "noise_level=0.8")
+    example = objective.present(proteins, SPELLING, seed=0)
+    assert example.scopes == tuple(f"noise_level={objective.draw(each.sequence, 0)[0]}" for each in proteins)
+    assert [example.sequence(row).scopes for row in range(20)] == [(scope,) for scope in example.scopes]
+    assert example.to("cpu").scopes == example.scopes
+
+
 def test_the_weighting_changes_nothing_but_weights_and_is_kept_in_training() -> None:
     linear, constant = (Diffusion((0.4,), weighting).present(PROTEINS, SPELLING, 0) for weighting in WEIGHTINGS)
     assert linear.targets == constant.targets

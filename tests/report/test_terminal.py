@@ -2,10 +2,11 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
-from plmdepth.report.terminal import answers, notes, print_record
+from plmdepth.report.terminal import answers, notes, print_record, scope_answers
 from plmdepth.results.record import Record
 from tests.report.test_figures import curves
 
@@ -52,3 +53,13 @@ def test_the_table_has_a_row_a_layer_and_fits_80_columns() -> None:
     assert ["4", "2.000"] in rows
     assert max(len(line) for line in text.splitlines()) <= 100
     assert "outputs/cell" in text
+
+
+def test_every_scope_has_a_line_with_what_is_known_of_it(tmp_path: Path) -> None:
+    scopes = {
+        "noise_level=0.2": {"scalars": {"ed_kl": 9.0, "accuracy_final": 0.724, "cross_entropy_final": None}},
+        "noise_level=0.8": {"scalars": {"ed_kl": None}},
+    }
+    record = Record(tmp_path, {"scopes": scopes}, pd.DataFrame(), "")
+    expected = ["noise level=0.2: half of the distance at layer 9, 72.4% right at the last layer."]
+    assert list(scope_answers(record)) == expected

@@ -42,6 +42,11 @@ class BatchedProteins(Dataset[Batch]):
         lengths = [spelling.n_tokens(len(protein)) for protein in proteins]
         self._batches = token_budget_batches(lengths, tokens_per_batch, extra=0)
 
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes of the objective."""
+        return self._objective.scopes
+
     def __len__(self) -> int:
         return len(self._batches)
 

@@ -1,6 +1,7 @@
 """One analysis as a Lightning module, so that devices, progress and limits are the `Trainer`'s."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,6 +35,10 @@ class AnalysisModule(LightningModule):
             self.language_model = stack.module  # a submodule, so that the trainer moves it to its device
         self.curves = accumulator(metric.reduction, (len(metric.quantities), stack.n_layers + 1))
         self.matrices = accumulator(metric.reduction, (len(metric.matrices), stack.n_layers, stack.n_layers))
+        self.scoped = [
+            accumulator(metric.reduction, (len(metric.quantities), stack.n_layers + 1)) for _ in batches.scopes
+        ]
+        self.scoped_modules = torch.nn.ModuleList(self.scoped)  # so that the trainer moves them to its device
         self.residues = 0
         self._stack, self._metric, self._batches = stack, metric, batches
         self._sequences, self._seed = sequences, seed
@@ -49,10 +54,17 @@ class AnalysisModule(LightningModule):
         values = self._metric.measure(self._stack, batch.example)
         weights = bootstrap_weights(batch.proteins, self._seed).to(values.curves.device)
         self.curves.update(values.curves, weights)
+        self._update_scopes(batch.example.scopes, values.curves, weights)
         if values.matrices is not None:
             self.matrices.update(values.matrices, weights)
         self.residues += sum(len(protein) for protein in batch.proteins)
         self._sequences.add_measured(batch.proteins, batch.example.targets, self._final_losses(values.curves))
+
+    def _update_scopes(self, scopes: Sequence[str], curves: Tensor, weights: Tensor) -> None:
+        """Add every sequence to the curves of its scope too."""
+        for name, scoped in zip(self._batches.scopes, self.scoped, strict=True):
+            rows = [row for row, scope in enumerate(scopes) if scope == name]
+            scoped.update(curves[rows], weights[:, rows])
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Move the tensors of a batch."""

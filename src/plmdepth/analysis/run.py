@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pytorch_lightning import Trainer
 from safetensors.numpy import save_file
@@ -21,6 +22,7 @@ from plmdepth.errors import InputError
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.weights import load_stack, weights_digest
+from plmdepth.metrics.accumulators import Estimate
 from plmdepth.metrics.metric import Metric
 from plmdepth.objectives.objective import Objective
 from plmdepth.proteins.datasets.dataset import Dataset
@@ -136,7 +138,8 @@ def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
         stack = analysis.control.stack(load_stack(analysis.model, analysis.seed))
         module = _measure(analysis, stack, staging / "sequences.parquet")
         estimate = module.curves.compute()
-        curves = curve_table(estimate, analysis.metric.quantities, _labels(analysis, stack), stack.spelling.unit)
+        scoped = _scoped_estimates(analysis, module)
+        curves = _curves(analysis, stack, {"": estimate, **scoped})
         pq.write_table(curves, staging / "curves.parquet")
         pairs = module.matrices.compute() if analysis.metric.matrices else None
         matrices = matrix_table(pairs, analysis.metric.matrices) if pairs else {}
@@ -147,6 +150,7 @@ def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
             "schema": SCHEMA,
             "identity": {"id": folder.name, **analysis.identity.facts},
             **scalar_table(estimate, pairs, analysis.metric, stack.n_layers),
+            "scopes": {name: _scoped_scalars(analysis.metric, each, stack.n_layers) for name, each in scoped.items()},
             "provenance": _provenance(analysis, module, time.perf_counter() - started),
         }
         write_json(staging / "result.json", result)
@@ -161,6 +165,26 @@ def _measure(analysis: Analysis, stack: LayerStack, sequences: Path) -> Analysis
         module = AnalysisModule(stack, analysis.metric, batches, table, analysis.seed)
         analysis.trainer().test(module, DataLoader(batches, batch_size=None), verbose=False)
     return module
+
+
+def _scoped_estimates(analysis: Analysis, module: AnalysisModule) -> dict[str, Estimate]:
+    """Return what every scope says that has a sequence."""
+    estimates = zip(analysis.objective.scopes, (each.compute() for each in module.scoped), strict=True)
+    return {scope: estimate for scope, estimate in estimates if bool(estimate.n.any())}
+
+
+def _curves(analysis: Analysis, stack: LayerStack, estimates: Mapping[str, Estimate]) -> pa.Table:
+    """Return the curves over all sequences, whose scope is empty, and those of every scope."""
+    labels, unit = _labels(analysis, stack), stack.spelling.unit
+    return pa.concat_tables(
+        curve_table(estimate, analysis.metric.quantities, replace(labels, scope=scope), unit)
+        for scope, estimate in estimates.items()
+    )
+
+
+def _scoped_scalars(metric: Metric, estimate: Estimate, n_layers: int) -> dict[str, Any]:
+    """Return the scalars of one scope; none where they need matrices, which are kept over all sequences alone."""
+    return {} if metric.matrices else scalar_table(estimate, None, metric, n_layers)
 
 
 def _labels(analysis: Analysis, stack: LayerStack) -> CurveLabels:

@@ -117,7 +117,7 @@ class MaxAccumulator(Accumulator):
         """Add sequences, as `Accumulator.update`."""
         known = values.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf).double()
         self.n += (~values.isnan()).double().sum(0)
-        self.highest = torch.maximum(self.highest, known.amax(0))
+        self.highest = torch.cat([self.highest[None], known]).amax(0)
         for sequence, drawn in zip(known, weights.T > 0, strict=True):
             self.replicate_highest[drawn] = torch.maximum(self.replicate_highest[drawn], sequence)
 

@@ -19,6 +19,7 @@ class Autoregressive:
     """
 
     name: ClassVar[Literal["autoregressive"]] = "autoregressive"
+    scopes: ClassVar[tuple[str, ...]] = ()
 
     def present(self, proteins: Sequence[Protein], spelling: Spelling, seed: int) -> Example:  # noqa: ARG002
         """Return the batch; ``seed`` decides nothing here."""

@@ -12,14 +12,16 @@ from plmdepth.randomness import keyed_generator
 
 Weighting = Literal["linear", "constant"]
 _STEPS = 500  # DPLM's noise schedule
+_MOST_SCOPES = 20
 
 
 @dataclass(frozen=True)
 class Diffusion:
     """Draw one noise level for each protein; hide each canonical residue with that probability, at least one.
 
-    With a single level every protein is measured at it, and what one level hides, each higher level hides too. So a
-    sweep over single levels, ``objective.noise_levels=[0.1],[0.5],[0.9]``, gives curves for each that can be compared.
+    With several levels, up to 20, each has curves of its own, over the proteins that drew it. With a single level every
+    protein is measured at it, and what one level hides, each higher level hides too. So a sweep over single levels,
+    ``objective.noise_levels=[0.1],[0.5],[0.9]``, gives curves of the same proteins at each.
 
     Attributes:
         noise_levels: the levels to draw from, each in (0, 1].
@@ -37,11 +39,18 @@ class Diffusion:
                 f"objective.noise_levels must be a list of numbers above 0 and at most 1, got {list(self.noise_levels)}"
             )
 
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The levels, the lowest first; none if there is one alone, or more than 20."""
+        levels = sorted(set(self.noise_levels))
+        return tuple(_scope(level) for level in levels) if 1 < len(levels) <= _MOST_SCOPES else ()
+
     def present(self, proteins: Sequence[Protein], spelling: Spelling, seed: int) -> Example:
         """Return the noised batch."""
         drawn = [self.draw(protein.sequence, seed) for protein in proteins]
         weights = [self._weight(level) for level, _ in drawn]
-        return hide_targets(proteins, [targets for _, targets in drawn], spelling, weights)
+        example = hide_targets(proteins, [targets for _, targets in drawn], spelling, weights)
+        return replace(example, scopes=tuple(_scope(level) for level, _ in drawn) if self.scopes else ())
 
     def for_training(self) -> Self:
         """Return the objective over the whole noise schedule, t / 500 for t = 1..500."""
@@ -60,3 +69,7 @@ class Diffusion:
 
     def _weight(self, level: float) -> float:
         return 1 - level + 1 / _STEPS if self.weighting == "linear" else 1.0
+
+
+def _scope(level: float) -> str:
+    return f"noise_level={level:g}"

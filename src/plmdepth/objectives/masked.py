@@ -25,6 +25,7 @@ class Masked:
     """
 
     name: ClassVar[Literal["masked"]] = "masked"
+    scopes: ClassVar[tuple[str, ...]] = ()
     mask_fraction: float = 0.15
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """What a model was trained to do: how an input is corrupted, and which logit row predicts which residue."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
@@ -22,6 +22,7 @@ class Example:
         context: true for residues that are shown to the model, ``[batch, token]``.
         targets: per sequence, the 0-based positions of the residues that are predicted, in the order of their rows.
         weights: per sequence, the weight of its loss, ``[batch]``.
+        scopes: per sequence, which of the objective's scopes it belongs to; none where it has no scopes.
     """
 
     tokens: Tokens
@@ -30,17 +31,19 @@ class Example:
     context: Tensor
     targets: tuple[tuple[int, ...], ...]
     weights: Tensor
+    scopes: tuple[str, ...] = ()
 
     def sequence(self, row: int) -> "Example":
         """Return one sequence alone, without its padding."""
         only, kept = slice(row, row + 1), self.tokens.attended[row]
         rows = {name: getattr(self, name)[only, kept] for name in ("labels", "scored", "context")}
-        return Example(tokens=self.tokens.sequence(row), targets=self.targets[only], weights=self.weights[only], **rows)
+        same = {name: getattr(self, name)[only] for name in ("targets", "weights", "scopes")}
+        return Example(tokens=self.tokens.sequence(row), **same, **rows)
 
     def to(self, device: torch.device | str) -> "Example":
         """Return the batch on another device."""
         move = {name: getattr(self, name).to(device) for name in ("labels", "scored", "context", "weights")}
-        return Example(tokens=self.tokens.to(device), targets=self.targets, **move)
+        return replace(self, tokens=self.tokens.to(device), **move)
 
 
 class Objective(Protocol):
@@ -49,6 +52,10 @@ class Objective(Protocol):
     @property
     def name(self) -> Literal["autoregressive", "masked", "diffusion"]:
         """The objective's name."""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Names of the kinds of presentation that have curves of their own, the noise levels say; often none."""
 
     def present(self, proteins: Sequence[Protein], spelling: Spelling, seed: int) -> Example:
         """Return the batch that the model reads and what it should predict."""

@@ -13,7 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from plmdepth.report.style import COLOURS, STYLE, save, subtitle
+from plmdepth.report.scope_figure import draw_scopes
+from plmdepth.report.style import COLOURS, STYLE, overall, save, subtitle
 
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v")
@@ -105,6 +106,9 @@ def write_figures(curves: pd.DataFrame, matrices: Mapping[str, np.ndarray], fold
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
+    scoped, curves = curves[curves["scope"] != ""], overall(curves)
+    for metric, rows in scoped.groupby("metric", sort=False):
+        written += save(draw_scopes(rows), folder / f"{metric}_by_scope")
     for metric, rows in curves.groupby("metric", sort=False):
         title, panels = FIGURES.get(str(metric)) or _plain_figure(str(metric), rows)
         title = f"{title}\n{subtitle(rows)}; bands: 95 % intervals"

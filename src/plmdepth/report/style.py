@@ -21,6 +21,11 @@ STYLE: Any = {
 }
 
 
+def overall(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the curves over all sequences, without those of single noise levels."""
+    return curves[curves["scope"] == ""]
+
+
 def subtitle(rows: pd.DataFrame) -> str:
     """Return the model and the data of a record's curves."""
     first = rows.iloc[0]

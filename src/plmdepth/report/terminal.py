@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from plmdepth.report.style import overall
 from plmdepth.results.record import Record
 
 _MOST_COLUMNS = 7
@@ -23,12 +24,19 @@ _COLUMNS = {
     "cosine": ("cosine", "layer"),
 }
 
+_BY_SCOPE = {
+    "ed_kl": "half of the distance at layer {:.0f}",
+    "accuracy_final": "{:.1%} right at the last layer",
+    "cross_entropy_final": "{:.3f} nats",
+}
+
 
 def print_record(record: Record, console: Console) -> None:
     """Print the curve table, the answer, and where the record lies."""
-    console.print(title(record.curves), highlight=False, soft_wrap=True)
-    console.print(curve_table(record.curves))
-    for sentence in answers(record):
+    curves = overall(record.curves)
+    console.print(title(curves), highlight=False, soft_wrap=True)
+    console.print(curve_table(curves))
+    for sentence in (*answers(record), *scope_answers(record)):
         console.print(f"  {sentence}", highlight=False, soft_wrap=True)
     for sentence in notes(record):
         console.print(f"  note: {sentence}", style="yellow", highlight=False, soft_wrap=True)
@@ -89,6 +97,16 @@ def answers(record: Record) -> Sequence[str]:
             f"at {scalars['cross_entropy_final']:.3f} nats per {unit}."
         )
     return sentences
+
+
+def scope_answers(record: Record) -> Sequence[str]:
+    """Return a line a scope, a noise level say, with those of its numbers that are known."""
+    lines = []
+    for scope, found in record.result.get("scopes", {}).items():
+        scalars = found.get("scalars", {})
+        parts = [text.format(scalars[name]) for name, text in _BY_SCOPE.items() if scalars.get(name) is not None]
+        lines += [f"{scope.replace('_', ' ')}: {', '.join(parts)}."] if parts else []
+    return lines
 
 
 def notes(record: Record) -> Sequence[str]:
