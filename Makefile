@@ -39,6 +39,7 @@ bench: .venv/installed  ## Measure speed and memory, side by side in one run
 	$(BIN)/python benchmarks/erasure.py
 	$(BIN)/python benchmarks/integrated_gradients.py
 	$(BIN)/python benchmarks/probes.py
+	$(BIN)/python benchmarks/predictions.py
 
 pretrain-tiny: .venv/installed  ## Train the three bundled models again (about a quarter of an hour each)
 	$(BIN)/python train.py experiment=pretrain_tiny model=tiny_masked objective.mask_fraction=0.3
