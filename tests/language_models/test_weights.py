@@ -1,5 +1,6 @@
 """Where weights come from, and what is refused."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,6 +79,40 @@ def test_the_digest_follows_the_content_not_the_place(saved: Path, tmp_path: Pat
     tensors["lm_head.bias"] += 1
     save_file(tensors, moved / "model.safetensors", metadata={"format": "pt"})
     assert weights_digest(from_folder(saved), 0) != weights_digest(from_folder(moved), 0)
+
+
+def digest_beside(folder: Path, name: str, content: str) -> str:
+    (folder / name).write_text(content)
+    return weights_digest(from_folder(folder), 0)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "spiece.model", "vocab.json", "merges.txt"])
+def test_the_digest_follows_what_is_read_beside_the_weights(saved: Path, name: str) -> None:
+    before = weights_digest(from_folder(saved), 0)
+    assert len({before, digest_beside(saved, name, "{}"), digest_beside(saved, name, "[]")}) == 3
+    assert digest_beside(saved, name, "{}") != digest_beside(saved, "added_tokens.json", "{}")
+
+
+@pytest.mark.parametrize("name", ["README.md", "vocab.txt"])
+def test_the_digest_does_not_follow_what_no_family_reads(saved: Path, name: str) -> None:
+    assert digest_beside(saved, name, "L A G V") == digest_beside(saved, name, "V G A L")
+
+
+def test_the_same_content_under_another_name_is_another_vocabulary(saved: Path) -> None:
+    first = digest_beside(saved, "vocab.json", "{}")
+    (saved / "vocab.json").rename(saved / "tokenizer.json")
+    assert weights_digest(from_folder(saved), 0) != first
+
+
+def test_bundled_weights_and_single_files_are_identified_by_their_bytes_alone(saved: Path) -> None:
+    file = saved / "model.safetensors"
+    expected = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert weights_digest(from_folder(file), 0) == f"sha256:{expected}"
+    bundled = Path(weights.__file__).parents[1] / "bundled" / "tiny_masked"
+    expected = hashlib.sha256((bundled / "model.safetensors").read_bytes()).hexdigest()
+    tiny = replace(ESM2, name="tiny_masked", weights="bundled")
+    assert (bundled / "config.json").exists()
+    assert weights_digest(tiny, 0) == f"sha256:{expected}"
 
 
 def test_random_weights_are_identified_by_their_seed() -> None:

@@ -90,4 +90,5 @@ def test_the_training_loss_weighs_targets_by_their_sequence() -> None:
         expected = sum(w * losses[i][example.scored[i]].sum() for i, w in enumerate(weights))
         total = sum(w * example.scored[i].sum() for i, w in enumerate(weights))
         weighted = type(example)(**{**vars(example), "weights": weights})
-        assert objective_loss(stack.module, weighted).item() == pytest.approx((expected / total).item(), rel=1e-5)
+        found = objective_loss(stack.module, stack.anatomy, weighted)
+        assert found.item() == pytest.approx((expected / total).item(), rel=1e-5)

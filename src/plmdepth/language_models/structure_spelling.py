@@ -43,8 +43,14 @@ class StructureSpelling(Spelling):
         return self._padded([self._body(protein) for protein in proteins])
 
     def encode(self, sequences: Sequence[str]) -> Tokens:  # noqa: ARG002 (the signature of all spellings)
-        """Refuse: letters say nothing of a structure."""
-        raise TypeError("structure tokens are spelt from proteins, not from letters")
+        """Refuse: letters say nothing of a structure.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "the model reads structure tokens, and only letters are given here; use model.modality=sequence"
+        )
 
     def _body(self, protein: Protein) -> list[int]:
         codes = protein.structure_tokens
@@ -111,5 +117,11 @@ class JointSpelling(Spelling):
         )
 
     def encode(self, sequences: Sequence[str]) -> Tokens:  # noqa: ARG002 (the signature of all spellings)
-        """Refuse: letters say nothing of a structure."""
-        raise TypeError("structure tokens are spelt from proteins, not from letters")
+        """Refuse: letters say nothing of a structure.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "the model reads structure tokens, and only letters are given here; use model.modality=sequence"
+        )

@@ -22,6 +22,11 @@ from plmdepth.language_models.published_spelling import TOKENIZER_FILES
 from plmdepth.language_models.size import check_memory
 
 _BLOCK = 1 << 20
+_BESIDE = (
+    *("config.json", *TOKENIZER_FILES),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+)
+"""What families read beside weights: the architecture's details, and the ids of letters and pieces."""
 
 
 def load_stack(model: LanguageModel, seed: int) -> LayerStack:
@@ -49,15 +54,23 @@ def load_stack(model: LanguageModel, seed: int) -> LayerStack:
 
 
 def weights_digest(model: LanguageModel, seed: int) -> str:
-    """Return what identifies the weights: the hash of their files, or the seed that draws them."""
+    """Return what identifies the weights: the hash of their files and of what is read beside, or the seed.
+
+    The place does not count: a folder from the Hub and a copy of it are the same. The bundled models are identified by
+    their weights alone; their other files belong to the package.
+    """
     model = model.resolved()
     if model.weights == "random":
         return f"random:{seed}"
-    digest = hashlib.sha256()
-    for path in weight_files(weights_place(model)):
+    place, digest = weights_place(model), hashlib.sha256()
+    for path in weight_files(place):
         with path.open("rb") as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
+    for name in () if model.weights == "bundled" else _BESIDE:
+        if (place / name).is_file():
+            content = (place / name).read_bytes()
+            digest.update(name.encode() + hashlib.sha256(content).digest())
     return f"sha256:{digest.hexdigest()}"
 
 

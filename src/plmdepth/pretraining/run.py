@@ -57,7 +57,8 @@ class Pretraining:
     @cached_property
     def identity(self) -> Identity:
         """Return what determines the weights of this cell."""
-        model = {name: getattr(self.model, name) for name in ("name", "n_layers", "width", "n_heads", "dtype")}
+        built = self.model.resolved()
+        model = {name: getattr(built, name) for name in ("name", "n_layers", "width", "n_heads", "dtype")}
         facts = {"model": model, "grammar": self.dataset.grammar_seed, "seed": self.seed, **self.options}
         return Identity("train", self.model.name, self.dataset.name, self.recipe.name, facts)
 
@@ -82,14 +83,15 @@ def run_pretraining(cell: Pretraining, folder: Path, config: str) -> None:
     with writing_cell(folder, config) as staging:
         started = time.perf_counter()
         torch.manual_seed(cell.seed)
-        model = replace(cell.model, weights="random")
+        model = replace(cell.model.resolved(), weights="random")
         module = build_module(model)
-        _fit(cell, Pretrainer(module, cell.recipe), model.spelling, staging)
-        stack = LayerStack(module=module, anatomy=model.anatomy(module), spelling=model.spelling)
+        anatomy = model.anatomy(module)
+        _fit(cell, Pretrainer(module, anatomy, cell.recipe), model.spelling, staging)
+        stack = LayerStack(module=module, anatomy=anatomy, spelling=model.spelling)
         valid = list(sample_proteins(cell.dataset.grammar_seed, "valid", cell.recipe.valid_size))
         scores = score(stack, cell.objective, valid, cell.seed)
         module.save_pretrained(staging / "weights")
-        card = model_card(cell.model, cell.objective, cell.recipe, scores, _overrides(cell))
+        card = model_card(model, cell.objective, cell.recipe, scores, _overrides(cell))
         write_text(staging / "weights" / "README.md", card)
         result = {
             "schema": SCHEMA,
@@ -133,4 +135,5 @@ def _overrides(cell: Pretraining) -> str:
     changed = {f"training.{key}": value for key, value in asdict(cell.recipe).items() if value != usual[key]}
     # The noise levels of the training are those of the whole schedule, whatever is configured.
     shown = {f"objective.{k}": v for k, v in cell.options["objective"].items() if k == "mask_fraction"}
+    shown |= {"model.miniature": "true"} if cell.model.miniature else {}
     return " ".join(f"{key}={value}" for key, value in (shown | changed).items())

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, Self
 from torch import Tensor, nn
 from transformers import PreTrainedModel, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
+from plmdepth.errors import InputError
 from plmdepth.language_models.anatomy import Anatomy, token_inputs
 from plmdepth.language_models.decoder_spelling import HiddenDecoderSpelling, SentinelSpelling, WholeDecoderSpelling
 from plmdepth.language_models.language_model import LanguageModel
@@ -201,7 +202,8 @@ def _encoder_inputs(tokens: Tokens) -> dict[str, Any]:
 
 
 def _both_inputs(tokens: Tokens) -> dict[str, Any]:
-    assert tokens.source is not None, "a decoder reads what an objective presents"
+    if tokens.source is None:
+        raise InputError("a decoder reads what an objective hides, not whole proteins; use model.part=encoder")
     return {
         "input_ids": tokens.source.ids,
         "attention_mask": tokens.source.attended.long(),
