@@ -48,9 +48,7 @@ class StructureSpelling(Spelling):
         Raises:
             InputError: always.
         """
-        raise InputError(
-            "the model reads structure tokens, and only letters are given here; use model.modality=sequence"
-        )
+        raise InputError("the model reads structure tokens, and letters alone are given; use model.modality=sequence")
 
     def _body(self, protein: Protein) -> list[int]:
         codes = protein.structure_tokens
@@ -122,6 +120,4 @@ class JointSpelling(Spelling):
         Raises:
             InputError: always.
         """
-        raise InputError(
-            "the model reads structure tokens, and only letters are given here; use model.modality=sequence"
-        )
+        raise InputError("the model reads structure tokens, and letters alone are given; use model.modality=sequence")
