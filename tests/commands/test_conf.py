@@ -20,7 +20,7 @@ NEEDS = {
     "dataset/structures": ["dataset.path=chains"],
     "lens/tuned": ["lens.path=my_lens"],
 }
-ON_FILES = ("ec", "go_bp", "go_mf", "go_cc", "subcellular", "membrane", "secondary_structure", "fold")
+ON_FILES = ("ec", "go_bp", "go_mf", "go_cc", "subcellular", "membrane", "secondary_structure", "fold", "contact")
 NEEDS |= {f"dataset/{name}": ["dataset.root=my_files"] for name in ON_FILES}
 OPTIONAL = ("probe",)  # none is chosen unless it is asked for
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from plmdepth.commands.sweeps import expanded, plan, scales
+from plmdepth.commands.sweeps import deferred, expanded, plan, scales
 from plmdepth.errors import InputError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -80,3 +81,33 @@ def test_the_plan_counts_cells_and_gives_the_size_of_every_model() -> None:
 def test_the_plan_follows_precision_and_miniatures() -> None:
     assert "1.30 GB" in shown(["model=esm2_650m", "model.dtype=bfloat16"])
     assert "0.1 M" in shown(["model=esm2_650m", "model.miniature=true"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "given"),
+    [
+        ("dataset.root=DIR", "dataset.root=choice(DIR)"),
+        ("dataset.path='my file, (1).fasta'", "dataset.path=choice('my file, (1).fasta')"),
+        ("objective.noise_levels=[0.1,0.5]", "objective.noise_levels=choice([0.1,0.5])"),
+        ("model.direction=forward,reverse", "model.direction=forward,reverse"),  # is swept already
+        *(
+            (each, each)
+            for each in (
+                "model=esm2_8m",
+                "seed=1",
+                "probe.hidden=null",
+                "hydra.sweep.dir=x",
+                "+model.x=1",
+                "force=true",
+            )
+        ),
+    ],
+)
+def test_keys_below_a_group_are_set_in_the_cells_alone(typed: str, given: str) -> None:
+    assert deferred([typed]) == [given]
+    if "choice" in given:
+        parser = OverridesParser.create()
+        (element,) = parser.parse_override(given).sweep_string_iterator()
+        before, after = (parser.parse_override(each) for each in (typed, f"{typed.partition('=')[0]}={element}"))
+        assert after.value() == before.value()
+        assert after.key_or_group == before.key_or_group

@@ -26,6 +26,7 @@ train.py: train a language model on the bundled grammar, or fit a probe to a fro
   python train.py experiment=pretrain_tiny model=tiny_masked     the recipe of a bundled model (minutes on a CPU)
   python train.py probe=tuned_lens model=tiny_masked dataset.split=train dataset.size=512     a lens for lens=tuned
   python train.py probe=linear model=tiny_masked dataset=demo_function     a head on every layer: which serves the task
+  python train.py probe=contact dataset=contact dataset.root=DIR     which layer's attention holds the contacts
 
 A record with weights, log, scores and a model card is written to outputs/train/<model>/<dataset>/pretraining/<id>/;
 its weights are used by model.weights=PATH. A probe's record is in .../<dataset>/<probe>/<id>/.
@@ -41,7 +42,8 @@ _KEYS = {
     "train": """\
   training.steps=N   training.batch_size=N   training.learning_rate=X   objective.mask_fraction=0.3
   model.weights=bundled|hub|PATH   probe.steps=N   probe.batch_size=N   probe.held_out=0.125
-  dataset.root=DIR   probe.epochs=N   probe.pooling=mean|cls   probe.cache=false   probe.cache_gigabytes=50
+  dataset.root=DIR   probe.epochs=N   probe.pooling=mean|cls|attention   probe.layers=[0,6,12]
+  probe.cache=false   probe.cache_gigabytes=50   probe.cumulative=true (contact)
 """,
 }
 _COMMON = """\

@@ -8,9 +8,11 @@ from rich.console import Console
 
 from plmdepth.analysis.run import check_objective, readable
 from plmdepth.commands.cells import Cell, finished
+from plmdepth.commands.contacts import probe_contacts
 from plmdepth.commands.heads import train_heads
 from plmdepth.commands.objects import build, check_run_options, options
 from plmdepth.commands.trainers import build_trainer
+from plmdepth.probes.contacts.recipe import ContactRecipe
 from plmdepth.probes.layerwise.recipe import HeadRecipe
 from plmdepth.probes.run import LensCell, run_lens_cell
 from plmdepth.report.terminal import print_record
@@ -22,6 +24,8 @@ def fit_probe(config: DictConfig, console: Console) -> Path:
     recipe = build(config, "probe")
     if isinstance(recipe, HeadRecipe):
         return train_heads(config, recipe, console)
+    if isinstance(recipe, ContactRecipe):
+        return probe_contacts(config, recipe, console)
     cell = configured_probe(config)
     folder = finished(Cell(cell.identity, partial(run_lens_cell, cell)), config, console)
     print_record(read_record(folder), console)

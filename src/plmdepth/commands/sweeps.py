@@ -35,6 +35,24 @@ def expanded(conf: Path, flags: Sequence[str], overrides: Sequence[str]) -> list
     return list(overrides)
 
 
+def deferred(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of a sweep with each key below a group as a choice among one value.
+
+    Before it knows the cells, Hydra composes a configuration of all that is not swept, with the default options of
+    swept groups: ``-m dataset=ec,go_bp dataset.root=DIR`` would set a key that the default data set lacks. A choice is
+    set in the cells alone. It cannot be null.
+    """
+    return [_as_choice(override) for override in OverridesParser.create().parse_overrides(list(overrides))]
+
+
+def _as_choice(override: Override) -> str:
+    below_a_group = "." in override.key_or_group and not override.key_or_group.startswith("hydra.")
+    plain = not (override.is_sweep_override() or override.is_delete() or override.is_add() or override.is_force_add())
+    if not (below_a_group and plain) or override.value() is None:
+        return str(override.input_line)
+    return f"{override.key_or_group}=choice({override.get_value_element_as_str()})"
+
+
 def scales(conf: Path, option: str) -> list[str]:
     """Return the scales of a family, smallest first; of any other option, the option itself."""
     file = conf / "model" / f"{option}.yaml"

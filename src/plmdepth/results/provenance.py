@@ -6,7 +6,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-_LIBRARIES = ("torch", "transformers", "pytorch-lightning", "torchmetrics", "numpy", "biotite", "plmdepth")
+_LIBRARIES = (
+    "torch",
+    "transformers",
+    "pytorch-lightning",
+    "torchmetrics",
+    "numpy",
+    "scikit-learn",
+    "biotite",
+    "plmdepth",
+)
 
 
 def environment() -> dict[str, Any]:

@@ -47,8 +47,8 @@ def test_families_and_functions_are_the_true_ones(proteins: list[AnnotatedProtei
         assert tuple(np.array(function.classes)[several.label]) == protein.functions
 
 
-def test_signals_can_be_read_from_the_first_residues(proteins: list[AnnotatedProtein]) -> None:
-    raw = read("signal")
+def test_compartments_can_be_read_from_the_first_residues(proteins: list[AnnotatedProtein]) -> None:
+    raw = read("compartment")
     for protein, entry in zip(proteins, raw.entries["test"], strict=True):
         columns = SIGNALS[raw.classes[int(entry.label)]]
         assert raw.classes[int(entry.label)] == protein.compartment

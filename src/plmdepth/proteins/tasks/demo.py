@@ -16,7 +16,7 @@ from plmdepth.proteins.grammar.sampling import COMPARTMENTS, SIGNALS, AnnotatedP
 from plmdepth.proteins.tasks.raw import Entry, RawTask
 from plmdepth.proteins.tasks.task import Kind
 
-DemoLabel = Literal["family", "function", "signal", "structure", "coupling", "state"]
+DemoLabel = Literal["family", "function", "compartment", "structure", "coupling", "state"]
 
 STATES = ("start", "signal", "linker", "motif", "coupled", "ordinary")
 """The part of the grammar that wrote a residue."""
@@ -62,7 +62,7 @@ def _function(written: _Written) -> np.ndarray:
     return np.array([term in written.protein.functions for term in _FUNCTIONS])
 
 
-def _signal(written: _Written) -> np.ndarray:
+def _compartment(written: _Written) -> np.ndarray:
     return np.array(COMPARTMENTS.index(written.protein.compartment), dtype=np.int64)
 
 
@@ -97,7 +97,7 @@ _RULES: Mapping[DemoLabel, _Rule] = MappingProxyType(
     {
         "family": _Rule("multiclass", _FAMILIES, _family),
         "function": _Rule("multilabel", _FUNCTIONS, _function),
-        "signal": _Rule("multiclass", COMPARTMENTS, _signal),
+        "compartment": _Rule("multiclass", COMPARTMENTS, _compartment),
         "structure": _Rule("residue", ("H", "E", "C"), _structure),
         "coupling": _Rule("residue", ("free", "coupled"), _coupling),
         "state": _Rule("residue", STATES, _state),

@@ -1,0 +1,1 @@
+"""Contacts read off attention maps, layer by layer."""
