@@ -74,6 +74,7 @@ def test_the_versions_are_those_that_run() -> None:
         "pytorch-lightning",
         "torchmetrics",
         "numpy",
+        "scikit-learn",
         "biotite",
         "plmdepth",
     }
