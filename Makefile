@@ -19,7 +19,7 @@ test: .venv/installed-dev  ## Lint, type check and test: what must pass before a
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2
 
 test-slow: .venv/installed-dev  ## The tests that take minutes
-	$(BIN)/python -m pytest --quiet -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet -m slow
 
 parity: .venv/installed-dev  ## Print how far every family is from its own and from published implementations
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --parity tests/language_models

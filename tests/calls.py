@@ -4,9 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from plmdepth.language_models.families.saprot import STRUCTURE_SPELLING, summed_over_structures
 from plmdepth.language_models.layer_stack import LayerStack
+from plmdepth.language_models.spelling import Tokens
+
+
+def own_logits(stack: LayerStack, tokens: Tokens) -> Tensor:
+    """Return the logits of the model's own forward pass, read out as its authors do; differentiable."""
+    logits: Tensor = stack.module(**stack.anatomy.inputs(tokens)).logits
+    return summed_over_structures(logits) if stack.spelling is STRUCTURE_SPELLING else logits
 
 
 def last_reader(stack: LayerStack) -> nn.Module:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -18,55 +18,101 @@ from plmdepth.metrics.logit_lens import QUANTITIES as LENS_QUANTITIES
 from plmdepth.metrics.logit_lens import LogitLens
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import Protein
+from tests.calls import own_logits
 from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, own_forward, stack_of
+from tests.stacks import MODELS, PROTEINS, example_for, stack_of
 
 FAMILIES = sorted(MODELS)
 N_LAYERS = 6
 CLOSE = {"rtol": 1e-4, "atol": 1e-5, "equal_nan": True, "check_dtype": False}
 KEYS = [(quantity.name, quantity.component) for quantity in QUANTITIES]
-ORDERS = {
-    "drop": {s: [n for n in range(1, N_LAYERS + 1) if n != s] for s in range(1, N_LAYERS + 1)},
-    "swap": {s: [*range(1, s), s + 1, s, *range(s + 2, N_LAYERS + 1)] for s in range(1, N_LAYERS)},
-    "repeat": {s: sorted([*range(1, N_LAYERS + 1), s]) for s in range(1, N_LAYERS + 1)},
-    "truncate": {n: list(range(1, n + 1)) for n in range(N_LAYERS + 1)},
-}
-"""Per variant and layer: the layers that run, in their order."""
+
+
+def orders(n_layers: int) -> dict[str, dict[int, list[int]]]:
+    """Return, per variant and layer, the layers that run, in their order."""
+    every = range(1, n_layers + 1)
+    return {
+        "drop": {s: [n for n in every if n != s] for s in every},
+        "swap": {s: [*range(1, s), s + 1, s, *range(s + 2, n_layers + 1)] for s in every[:-1]},
+        "repeat": {s: sorted([*every, s]) for s in every},
+        "truncate": {n: list(range(1, n + 1)) for n in range(n_layers + 1)},
+    }
 
 
 @contextmanager
 def arranged(stack: LayerStack, order: Sequence[int]) -> Iterator[None]:
     """Give the model itself another list of layers, as pruning would."""
-    parent, name = {
-        "esm": lambda m: (m.esm.encoder, "layer"),
-        "gptj": lambda m: (m.transformer, "h"),
-        "albert": lambda m: (m.albert.encoder, "albert_layer_groups"),
-        "xlnet": lambda m: (m.transformer, "layer"),
-    }[stack.module.config.model_type](stack.module)
-    original = getattr(parent, name)
-    setattr(parent, name, nn.ModuleList([stack.anatomy.layers[layer - 1] for layer in order]))
-    if name == "albert_layer_groups":  # the others run what is in the list
-        stack.module.config.num_hidden_layers = stack.module.config.num_hidden_groups = len(order)
-    yield
+    layers, config = stack.anatomy.layers, stack.module.config
+    parent, name, original = next(
+        (module, name, child)
+        for module in stack.module.modules()
+        for name, child in module.named_children()
+        if isinstance(child, nn.ModuleList) and set(child) == set(layers)
+    )
+    sizes = {key: getattr(config, key) for key in ("num_hidden_layers", "num_hidden_groups") if hasattr(config, key)}
+    setattr(parent, name, nn.ModuleList([layers[layer - 1] for layer in order]))
+    if config.model_type == "albert":  # the others run what is in the list
+        config.num_hidden_layers = config.num_hidden_groups = len(order)
+    with lent_bias(layers) if config.model_type == "t5" else nullcontext():
+        yield
     setattr(parent, name, original)
+    config.update(sizes)
 
 
-def naive_scores(stack: LayerStack, example: Example, order: Sequence[int]) -> tuple[list[float], list[float]]:
-    """Return cross-entropy and accuracy of every sequence of a padded batch."""
-    tokens, amino_acids = example.tokens, stack.spelling.amino_acids.tolist()
-    with arranged(stack, order):
-        logits = own_forward(stack, tokens).logits
+@contextmanager
+def lent_bias(blocks: Sequence[Any]) -> Iterator[None]:
+    """Lend T5's table of distances to every block: whichever runs first then makes the bias for the others."""
+    owner, *others = (block.layer[0].SelfAttention for block in blocks)
+    for attention in others:
+        attention.relative_attention_bias, attention.has_relative_attention_bias = owner.relative_attention_bias, True
+    yield
+    for attention in others:
+        attention.has_relative_attention_bias = False
+        del attention.relative_attention_bias
+
+
+def naive_scores(stack: LayerStack, example: Example, order: Sequence[int]) -> Tensor:
+    """Return cross-entropy and accuracy of every sequence of a padded batch, ``[2, sequence]``."""
+    choices = stack.spelling.amino_acids.tolist()
+    with arranged(stack, order), torch.no_grad():
+        logits = own_logits(stack, example.tokens)
     losses, accuracies = [], []
-    for row in range(len(tokens.ids)):
+    for row in range(len(example.targets)):
         terms, right = [], []
         for position in example.scored[row].nonzero()[:, 0].tolist():
-            values = {letter: logits[row, position, letter].double() for letter in amino_acids}
-            truth = int(example.labels[row, position])
-            terms.append(float(torch.stack(list(values.values())).logsumexp(0) - values[truth]))
-            right.append(max(values, key=lambda letter: float(values[letter])) == truth)
+            values = logits[row, position, choices].double()
+            truth = choices.index(int(example.labels[row, position]))
+            terms.append(float(values.logsumexp(0) - values[truth]))
+            right.append(int(values.argmax()) == truth)
         losses.append(sum(terms) / len(terms))
         accuracies.append(sum(right) / len(right))
-    return losses, accuracies
+    return torch.tensor([losses, accuracies], dtype=torch.float64)
+
+
+def naive(stack: LayerStack, example: Example) -> dict[tuple[str, str], Tensor]:
+    """One model for every arrangement of the layers; curves ``[sequence, layer]`` by (quantity, component)."""
+    n, rows = stack.n_layers, len(example.targets)
+    clean = naive_scores(stack, example, range(1, n + 1))
+    curves = {key: torch.full((rows, n + 1), math.nan, dtype=torch.float64) for key in KEYS}
+    for variant, by_layer in orders(n).items():
+        for layer, order in by_layer.items():
+            found = naive_scores(stack, example, order)
+            curves["delta_cross_entropy", variant][:, layer] = found[0] - clean[0]
+            curves["delta_accuracy", variant][:, layer] = found[1] - clean[1]
+            curves["perplexity", variant][:, layer] = found[0].exp()
+    return curves
+
+
+def naive_blocks(stack: LayerStack, example: Example) -> Tensor:
+    """One model for every block of layers that is missing, ``[sequence, matrix, layer, layer]``."""
+    n = stack.n_layers
+    clean = naive_scores(stack, example, range(1, n + 1))
+    matrices = torch.full((len(example.targets), 2, n, n), math.nan, dtype=torch.float64)
+    for first in range(1, n + 1):
+        for length in range(1, n + 2 - first):
+            order = [layer for layer in range(1, n + 1) if not first <= layer < first + length]
+            matrices[:, :, first - 1, length - 1] = (naive_scores(stack, example, order) - clean).T
+    return matrices
 
 
 def measured(stack: LayerStack, example: Example | None = None, **options: Any) -> tuple[dict[Any, Tensor], Tensor]:
@@ -78,31 +124,16 @@ def measured(stack: LayerStack, example: Example | None = None, **options: Any) 
 @pytest.mark.parametrize("family", [*FAMILIES, "prot_albert", "prot_xlnet"])
 def test_every_variant_equals_a_model_whose_layers_are_rearranged(family: str) -> None:
     stack = stack_of(family)
-    example = example_for(stack)
-    losses, accuracies = (torch.tensor(x) for x in naive_scores(stack, example, range(1, N_LAYERS + 1)))
     curves, _ = measured(stack, blocks=False)
-    for variant in VARIANTS:
-        expected = torch.full((3, len(PROTEINS), N_LAYERS + 1), math.nan)
-        for layer, order in ORDERS[variant].items():
-            loss, accuracy = (torch.tensor(x) for x in naive_scores(stack, example, order))
-            expected[:, :, layer] = torch.stack([loss - losses, accuracy - accuracies, loss.exp()])
-        for name, values in zip(("delta_cross_entropy", "delta_accuracy", "perplexity"), expected, strict=True):
-            torch.testing.assert_close(curves[name, variant], values, **CLOSE, msg=lambda m, v=variant: f"{v}: {m}")
+    for key, expected in naive(stack, example_for(stack)).items():
+        torch.testing.assert_close(curves[key], expected, **CLOSE, msg=lambda m, k=key: f"{k}: {m}")
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "prot_albert", "prot_xlnet"])
 def test_blocks_equal_a_model_without_them(family: str) -> None:
     stack = stack_of(family)
-    example = example_for(stack)
-    losses, accuracies = (torch.tensor(x) for x in naive_scores(stack, example, range(1, N_LAYERS + 1)))
-    expected = torch.full((len(PROTEINS), 2, N_LAYERS, N_LAYERS), math.nan)
-    for first in range(1, N_LAYERS + 1):
-        for length in range(1, N_LAYERS + 2 - first):
-            order = [layer for layer in range(1, N_LAYERS + 1) if not first <= layer < first + length]
-            loss, accuracy = (torch.tensor(x) for x in naive_scores(stack, example, order))
-            expected[:, :, first - 1, length - 1] = torch.stack([loss - losses, accuracy - accuracies], dim=1)
     _, matrices = measured(stack)
-    torch.testing.assert_close(matrices, expected, **CLOSE)
+    torch.testing.assert_close(matrices, naive_blocks(stack, example_for(stack)), **CLOSE)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

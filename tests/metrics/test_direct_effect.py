@@ -28,17 +28,32 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5, "equal_nan": True, "check_dtype": False}
 
 def clean_contributions(stack: LayerStack, example: Example) -> dict[str, list[Tensor]]:
     """Return what every layer, attention and MLP added in the model's own forward pass, each ``[token, feature]``."""
-    added: dict[str, list[Tensor]] = {"attention": [], "mlp": []}
-    parts = {"attention": stack.anatomy.attention_outputs, "mlp": stack.anatomy.mlp_outputs}
+    given: dict[str, list[Tensor]] = {"attention": [], "second": [], "mlp": []}
+    anatomy = stack.anatomy
+    parts = {
+        "attention": anatomy.attention_outputs,
+        "second": anatomy.second_attention_outputs,
+        "mlp": anatomy.mlp_outputs,
+    }
     handles = [
-        part.register_forward_hook(lambda _m, _i, output, name=name: added[name].append(output[0]))
+        part.register_forward_hook(lambda _m, _i, output, name=name: given[name].append(output[0]))
         for name, modules in parts.items()
         for part in dict.fromkeys(modules)
     ]
     states, _ = full_run(stack, example)
     for handle in handles:
         handle.remove()
-    return {**added, "layer": [after - before for before, after in itertools.pairwise(states)]}
+    attention = [sum(both) for both in itertools.zip_longest(given["attention"], given["second"], fillvalue=0.0)]
+    added = {"attention": attention, "mlp": given["mlp"]}
+    return {
+        **{name: [each / published_scale(stack) for each in values] for name, values in added.items()},
+        "layer": [after - before for before, after in itertools.pairwise(states)],
+    }
+
+
+def published_scale(stack: LayerStack) -> float:
+    """Return what ESM-C and ESM3 divide by before they add: the square root of L over 36."""
+    return math.sqrt(stack.n_layers / 36) if stack.module.config.model_type in ("esmc", "plmdepth_esm3") else 1.0
 
 
 def run_without(stack: LayerStack, example: Example, layer: int, removed: Tensor) -> Tensor:
@@ -65,7 +80,7 @@ def naive(stack: LayerStack, example: Example, scope: str, reduction: str, cuts:
     added, n = clean_contributions(stack, example), stack.n_layers
     result = {}
     for component in COMPONENTS:
-        outputs, effects = torch.zeros(n), torch.full((n, n), math.nan)
+        outputs, effects = torch.zeros(n).double(), torch.full((n, n), math.nan).double()
         for s in range(1, n + 1):
             output_values, effect_values = [], {layer: [] for layer in range(s + 1, n + 1)}
             for changed, measured in regions(scope, example, cuts):

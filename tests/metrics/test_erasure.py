@@ -19,10 +19,10 @@ from plmdepth.metrics.erasure import Erasure, erased_positions, erased_states, e
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import Protein
 from plmdepth.randomness import keyed_generator
-from tests.calls import hooked_state
+from tests.calls import hooked_state, own_logits
 from tests.interventions.test_mean_states import naive as mean_of_data
 from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, own_forward, stack_of
+from tests.stacks import MODELS, PROTEINS, example_for, stack_of
 
 FAMILIES = sorted(MODELS)
 OWN, NEIGHBOURS, REST = range(3)
@@ -51,8 +51,8 @@ def erased(stack: LayerStack, layer: int, position: int, mean: Tensor) -> Iterat
 
 def predictions(stack: LayerStack, example: Example) -> Tensor:
     """Return the output distribution of every row of one sequence from the model's own forward pass."""
-    probabilities: Tensor = own_forward(stack, example.tokens).logits[0].softmax(-1)
-    return probabilities
+    with torch.no_grad():
+        return own_logits(stack, example.tokens)[0].softmax(-1)
 
 
 def drawn(example: Example, seed: int, most: int | None) -> list[int]:
@@ -70,11 +70,11 @@ def mean(values: list[float]) -> float:
 def naive(stack: LayerStack, example: Example, means: Tensor, positions: list[int], near: int) -> Tensor:
     """One full run for every layer and position, ``[place, layer]``."""
     clean = predictions(stack, example)
-    result = torch.full((3, stack.n_layers + 1), math.nan)
+    result = torch.full((3, stack.n_layers + 1), math.nan).double()
     for layer in range(stack.n_layers + 1):
         by_place: list[list[float]] = [[], [], []]
         for p in positions:
-            with erased(stack, layer, p, means[layer].float()):
+            with erased(stack, layer, p, means[layer]):
                 change = (predictions(stack, example) - clean).norm(dim=-1)
             found: list[list[float]] = [[], [], []]
             for row in example.scored[0].nonzero()[:, 0].tolist():
@@ -84,7 +84,7 @@ def naive(stack: LayerStack, example: Example, means: Tensor, positions: list[in
                 found[place].append(change[row].item())
             for place, here in enumerate(found):
                 by_place[place] += [mean(here)] if here else []
-        result[:, layer] = torch.tensor([mean(values) for values in by_place])
+        result[:, layer] = torch.tensor([mean(values) for values in by_place], dtype=torch.float64)
     return result
 
 
@@ -250,7 +250,7 @@ def test_in_a_causal_model_rows_before_the_position_do_not_change() -> None:
     example, p = example_for(stack).sequence(0), 20
     clean, means = predictions(stack, example), mean_of_data(stack, example_for(stack))
     for layer in range(7):
-        with erased(stack, layer, p, means[layer].float()):
+        with erased(stack, layer, p, means[layer]):
             changed = predictions(stack, example)
         assert torch.equal(changed[:p], clean[:p])
         assert not torch.equal(changed[p], clean[p])

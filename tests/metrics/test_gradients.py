@@ -12,8 +12,8 @@ from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.language_models.layer_stack import LayerStack, NonFiniteStateError
 from plmdepth.metrics.gradients import QUANTITIES, Gradients, gradient_statistics, summed_loss_gradients
 from plmdepth.objectives.objective import Example
-from plmdepth.proteins.protein import CANONICAL, Protein
-from tests.calls import hooked_state
+from plmdepth.proteins.protein import Protein
+from tests.calls import hooked_state, own_logits
 from tests.language_models.test_layer_stack import hooks_of
 from tests.stacks import MODELS, PROTEINS, example_for, stack_of
 
@@ -32,10 +32,10 @@ def own_forward(stack: LayerStack, example: Example, layer: int, change: Any) ->
         return (kept[0], *args[1:])
 
     with hooked_state(stack, layer, enter):
-        logits = stack.module(**stack.anatomy.inputs(example.tokens)).logits[0]
-    letters = [stack.spelling.letters[letter] for letter in CANONICAL]
-    targets = [letters.index(int(label)) for label in example.labels[0][example.scored[0]]]
-    kept_logits = logits[example.scored[0]][:, letters].double()
+        logits = own_logits(stack, example.tokens)[0]
+    choices = stack.spelling.amino_acids.tolist()
+    targets = [choices.index(int(label)) for label in example.labels[0][example.scored[0]]]
+    kept_logits = logits[example.scored[0]][:, choices].double()
     return kept[0], torch.nn.functional.cross_entropy(kept_logits, torch.tensor(targets))
 
 

@@ -13,16 +13,18 @@ from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.errors import InputError
 from plmdepth.interventions.descent import clean_descent
 from plmdepth.language_models.layer_stack import LayerStack, NonFiniteStateError
+from plmdepth.language_models.spelling import Tokens
 from plmdepth.metrics.integrated_gradients import PLACES, QUANTITIES, IntegratedGradients, places_of
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import CANONICAL
+from tests.calls import hooked_state, own_logits
 from tests.language_models.test_layer_stack import hooks_of
 from tests.stacks import MODELS, PROTEINS, example_for, stack_of
 
 FAMILIES = sorted(MODELS)
 KEYS = [quantity.component or quantity.name for quantity in QUANTITIES]
 ERROR, NODES = KEYS.index("completeness_error"), KEYS.index("nodes")
-STEPS, AT_ONCE = 4000, 500
+STEPS = 4000
 
 
 def with_few_targets(example: Example) -> Example:
@@ -52,23 +54,23 @@ def own_probability(stack: LayerStack, example: Example, layer: int, states: Ten
     def enter(_m: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return (states, *args[1:])
 
-    def leave(_m: Any, _i: Any, output: Any) -> Any:
-        return (states, *output[1:]) if isinstance(output, tuple) else states
-
-    layers = stack.anatomy.layers
-    handle = (
-        layers[0].register_forward_pre_hook(enter) if layer == 0 else layers[layer - 1].register_forward_hook(leave)
-    )
-    tokens = example.tokens
-    ids, attended = (x.expand(len(states), -1) for x in (tokens.ids, tokens.attended.long()))
-    logits = stack.module(input_ids=ids, attention_mask=attended, use_cache=False).logits
-    handle.remove()
-    letters = [stack.spelling.letters[letter] for letter in CANONICAL]
+    with hooked_state(stack, layer, enter):
+        logits = own_logits(stack, repeated(example.tokens, len(states)))
+    choices = stack.spelling.amino_acids.tolist()
     found = []
     for row in example.scored[0].nonzero()[:, 0].tolist():
-        distribution = logits[:, row, letters].double().softmax(-1)
-        found.append(distribution[:, letters.index(int(example.labels[0, row]))])
+        distribution = logits[:, row, choices].double().softmax(-1)
+        found.append(distribution[:, choices.index(int(example.labels[0, row]))])
     return torch.stack(found).mean(0)
+
+
+def repeated(tokens: Tokens, times: int) -> Tokens:
+    """Return a batch of the same sequence many times."""
+    return Tokens(
+        *(each.repeat(times, 1) for each in (tokens.ids, tokens.attended, tokens.residues)),
+        source=None if tokens.source is None else repeated(tokens.source, times),
+        coordinates=None if tokens.coordinates is None else tokens.coordinates.repeat(times, 1, 1, 1),
+    )
 
 
 def clean_states(stack: LayerStack, example: Example) -> list[Tensor]:
@@ -76,14 +78,21 @@ def clean_states(stack: LayerStack, example: Example) -> list[Tensor]:
         return [state[0] for state in clean_descent(stack, example.tokens).states]
 
 
-def riemann(stack: LayerStack, example: Example, layer: int, baseline: Tensor, state: Tensor) -> Tensor:
-    """Midpoint rule, 4000 steps, all positions together; attribution ``[token]``."""
+def riemann(
+    stack: LayerStack,
+    example: Example,
+    layer: int,
+    baseline: Tensor,
+    state: Tensor,
+    steps: int = STEPS,
+    at_once: int = 500,
+) -> Tensor:
+    """Midpoint rule, all positions together; attribution ``[token]``."""
     total = torch.zeros(state.shape, dtype=torch.float64)
-    for start in range(0, STEPS, AT_ONCE):
-        shares = (torch.arange(start, start + AT_ONCE) + 0.5) / STEPS
+    for shares in ((torch.arange(steps).to(state) + 0.5) / steps).split(at_once):
         path = (baseline + shares[:, None, None] * (state - baseline)).requires_grad_()
         own_probability(stack, example, layer, path).sum().backward()
-        total += path.grad.double().sum(0) / STEPS
+        total += path.grad.double().sum(0) / steps
     return (total * (state - baseline).double()).sum(-1)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -15,9 +15,9 @@ from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.layer_skip import LayerSkip
 from plmdepth.metrics.regions import COMPONENTS
 from plmdepth.objectives.objective import Example
-from tests.calls import hooked_call, readers
+from tests.calls import hooked_call, own_logits, readers
 from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, own_forward, stack_of
+from tests.stacks import MODELS, PROTEINS, example_for, stack_of
 
 FAMILIES = sorted(MODELS)
 
@@ -34,12 +34,16 @@ def changed_layer(stack: LayerStack, layer: int, component: str, tokens: Tensor)
     def silence(_m: Any, _i: Any, output: Tensor) -> Tensor:
         return torch.where(tokens[:, None], 0.0, output)
 
-    parts, hook = {
-        "layer": (stack.anatomy.layers, keep_entering),
-        "attention": (stack.anatomy.attention_outputs, silence),
-        "mlp": (stack.anatomy.mlp_outputs, silence),
+    anatomy = stack.anatomy
+    kinds, hook = {
+        "layer": ([anatomy.layers], keep_entering),
+        "attention": ([anatomy.attention_outputs, anatomy.second_attention_outputs], silence),
+        "mlp": ([anatomy.mlp_outputs], silence),
     }[component]
-    with hooked_call(parts, layer, hook):
+    with ExitStack() as hooks:
+        for parts in kinds:
+            if layer <= len(parts):  # not every layer has a second attention
+                hooks.enter_context(hooked_call(parts, layer, hook))
         yield
 
 
@@ -47,7 +51,8 @@ def full_run(stack: LayerStack, example: Example) -> tuple[list[Tensor], Tensor]
     """Return all states and the logits of the model's own forward pass."""
     states: list[Tensor] = []
     hooks = [m.register_forward_pre_hook(lambda _, args: states.append(args[0][0])) for m in readers(stack)]
-    logits = own_forward(stack, example.tokens).logits[0]
+    with torch.no_grad():
+        logits = own_logits(stack, example.tokens)[0]
     for handle in hooks:
         handle.remove()
     return states, logits
@@ -76,7 +81,7 @@ def naive(
     clean_states, clean_logits = full_run(stack, example)
     result = {}
     for component in COMPONENTS:
-        outputs, effects = torch.zeros(n), torch.full((n, n), math.nan)
+        outputs, effects = torch.zeros(n).double(), torch.full((n, n), math.nan).double()
         for s in range(1, n + 1):
             output_values, effect_values = [], {m: [] for m in range(s + 1, n + 1)}
             for changed, measured in regions(scope, example, cuts):
