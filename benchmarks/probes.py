@@ -14,7 +14,9 @@ from timing import interleaved, report
 from torch import Tensor
 
 from plmdepth.language_models.layer_stack import LayerStack
+from plmdepth.probes.exits.batched_parts import batched_parts
 from plmdepth.probes.exits.inference import EarlyExit
+from plmdepth.probes.exits.reading import ProteinReader
 from plmdepth.probes.exits.walltime import relation, wall_times
 from plmdepth.probes.layerwise.cache import FeatureCache
 from plmdepth.probes.layerwise.data import Kept, Passes, Pooled, loader
@@ -127,15 +129,13 @@ def early_exit(name: str, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
     recipe = MLPRecipe()
     heads = LayerHeads(recipe.head, stack.n_layers + 1, stack.width, N_CLASSES).eval()
 
-    def pool(state: Tensor, residues: Tensor) -> Tensor:
-        weights = residues.float() / residues.sum(1, keepdim=True)
-        return torch.einsum("btf,bt->bf", state.float(), weights)
-
     def predict(layer: int, pooled: Tensor) -> Tensor:
         return heads.read(layer, pooled).softmax(-1)
 
-    early = EarlyExit(stack, pool, predict, _planted(stack), 0.5, "last", torch.device(DEVICE))
-    table = wall_times(early, members, [0.1, 0.2, 0.35, 0.6, 0.9], TOKENS // 2, rounds=2)
+    few, more = (spelt(stack, each, DEVICE) for each in (["MKTV", "M"], ["MKTV", "M", "M"]))
+    parts, reader = batched_parts(stack, few, more), ProteinReader(heads.pool)
+    early = EarlyExit(stack, reader, predict, _planted(stack), 0.5, "last", parts, torch.device(DEVICE))
+    table = wall_times(early, members, [0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9], TOKENS // 2, rounds=2)
     half = table.iloc[(table["layer_share"] - 0.5).abs().argmin()]
     rows = [
         {
@@ -155,7 +155,7 @@ def _planted(stack: LayerStack) -> Any:
     """Return a confidence that is drawn, whatever the heads say: thresholds then decide how early proteins leave."""
     generator = torch.Generator().manual_seed(0)
 
-    def confidence(probabilities: Tensor) -> Tensor:
+    def confidence(probabilities: Tensor, present: Tensor) -> Tensor:  # noqa: ARG001 (one answer a protein)
         return torch.rand(len(probabilities), generator=generator) ** (stack.n_layers / 4)
 
     return confidence

@@ -44,7 +44,7 @@ def test_more_thresholds_are_another_study_of_the_same_probe(home: Path, run: Pa
     assert invoke(home, "analyze", *STUDY, "metric.thresholds=4", f"probe_run={run}") == 0
     identities = [read_record(folder).result["identity"] for folder in studies(home)]
     assert {identity["probe_run"] for identity in identities} == {run.name}
-    assert all("threshold" not in identity["metric"] for identity in identities)  # an option of predictions alone
+    assert all({*identity["metric"]}.isdisjoint({"threshold", "memory_gigabytes"}) for identity in identities)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,15 @@ def test_more_thresholds_are_another_study_of_the_same_probe(home: Path, run: Pa
             "predict_to is for predictions; add predict=FASTA",
         ),
         (("metric=early_exit", "probe_run=RUN", "metric.rounds=1"), "metric.rounds must be at least 2, got 1"),
+        (
+            ("metric=early_exit", "probe_run=RUN", "metric.confidence=mean_certainty"),
+            "metric.confidence=mean_certainty is for tasks with many labels a protein; this one has one label a prot",
+        ),
+        (("metric=early_exit", "probe_run=RUN", "metric.confidence=entropy"), "metric.confidence=entropy: expected"),
+        (
+            ("metric=early_exit", "probe_run=RUN", "metric.residue_share=0.8"),
+            "metric.residue_share=0.8 is for labels of residues; this task labels proteins: leave it out",
+        ),
     ],
 )
 def test_what_cannot_be_studied_is_refused_in_one_line(
@@ -79,12 +88,29 @@ def test_what_cannot_be_studied_is_refused_in_one_line(
     assert message in line
 
 
-def test_a_probe_of_residues_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = ("dataset.train_size=4", "dataset.valid_size=2", "dataset.test_size=2", "probe.epochs=1")
+def test_labels_of_residues_leave_by_a_share_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("dataset.train_size=12", "dataset.valid_size=6", "dataset.test_size=6", "probe.epochs=3")
     run = fit(tmp_path, "demo_structure", *small, probe="residue_linear")
-    line = refusal(capsys, tmp_path, "analyze", *STUDY, f"probe_run={run}")
-    assert "labels of residues cannot leave early; choose a run of probe=linear or mlp" in line
-    assert studies(tmp_path) == []
+    capsys.readouterr()
+    assert invoke(tmp_path, "analyze", *STUDY, f"probe_run={run}", "metric.residue_share=0.55") == 0
+    (folder,) = studies(tmp_path)
+    record = read_record(folder)
+    assert record.result["residue_share"] == 0.55
+    assert set(record.curves["quantity"]) == {"aurc", "excess_aurc", "accuracy"}
+    left = pd.read_csv(folder / "choices.csv")["threshold"]
+    shown = capsys.readouterr().out
+    assert ("a protein leaves when 55% of its residues have confidence" in shown) == bool((left <= 1).any())
+    assert "reach the threshold" in (folder / "figures/exits.svg").read_text()
+
+
+def test_the_certainty_of_many_labels_is_another_study(tmp_path: Path) -> None:
+    small = ("dataset.train_size=20", "dataset.valid_size=10", "dataset.test_size=10", "probe.epochs=2")
+    run = fit(tmp_path, "demo_function", *small)
+    for confidence in ("max_probability", "mean_certainty"):
+        assert invoke(tmp_path, "analyze", *STUDY, f"probe_run={run}", f"metric.confidence={confidence}") == 0
+    first, second = (read_record(folder).result for folder in studies(tmp_path))
+    assert {first["confidence"], second["confidence"]} == {"max_probability", "mean_certainty"}
+    assert first["residue_share"] is None
 
 
 def test_a_probe_of_other_weights_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

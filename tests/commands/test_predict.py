@@ -134,6 +134,30 @@ def test_what_cannot_be_predicted_is_refused_in_one_line_and_writes_nothing(
     assert left == set()
 
 
+def test_residues_get_a_letter_each(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("dataset.train_size=40", "dataset.valid_size=10", "dataset.test_size=4", "probe.epochs=6")
+    run = fit(tmp_path, "demo_structure", *small, probe="residue_linear")
+    fasta = home / "packed.fasta.gz"
+    capsys.readouterr()
+    for target in ("letters.csv", "letters.parquet"):
+        given = (f"predict={fasta}", "metric.threshold=0.5", "metric.residue_share=0.4", f"predict_to={target}")
+        assert invoke(tmp_path, "analyze", PREDICT, f"probe_run={run}", *given) == 0
+    assert "a protein leaves when 40% of its residues have confidence 0.5, else" in capsys.readouterr().out
+    table, whole = pd.read_csv(tmp_path / "letters.csv"), pd.read_parquet(tmp_path / "letters.parquet")
+    columns = ["id", "labels", "mean_probability", "probabilities", "layer", "layers_computed"]
+    assert table.columns.tolist() == whole.columns.tolist() == columns
+    assert table["labels"].tolist() == whole["labels"].tolist()
+    assert table["layers_computed"].nunique() > 1
+    for row, protein in zip(whole.to_dict("records"), NEW, strict=True):
+        assert len(row["labels"]) == len(row["probabilities"]) == len(protein.sequence)
+        assert set(row["labels"]) <= set("HEC")
+        if row["layers_computed"] < 12:
+            sure = sum(probability >= 0.5 for probability in row["probabilities"])
+            assert sure >= 0.4 * len(protein.sequence)
+    about = json.loads((tmp_path / "letters.json").read_text())
+    assert (about["confidence"], about["residue_share"]) == ("max_probability", 0.4)
+
+
 def test_several_files_are_predicted_in_one_sweep(home: Path, family: Path) -> None:
     arguments = ("-m", PREDICT, f"probe_run={family}", "predict=my.fasta,packed.fasta.gz", "outputs=swept")
     assert invoke(home, "analyze", *arguments) == 0

@@ -31,6 +31,16 @@ def test_a_choice_says_goal_threshold_layers_time_score_and_difference(tmp_path:
     assert "its surest layer's answer is taken" in third
 
 
+def test_labels_of_residues_say_how_many_must_be_sure(tmp_path: Path) -> None:
+    found = record(tmp_path)
+    found.result["residue_share"] = 0.8
+    first, second, *_ = exit_answers(found)
+    assert first.startswith("No loss on validation: no protein leaves early, the last layer's answer is taken")
+    assert second.startswith(
+        "Best on validation: a protein leaves when 80% of its residues have confidence 0.8, else the last layer's ans"
+    )
+
+
 def test_one_threshold_for_both_goals_is_one_sentence(tmp_path: Path) -> None:
     both = choices(("no_loss", "last", 0.8), ("best", "last", 0.8))
     sentence, _ = exit_answers(record(tmp_path, both))

@@ -162,9 +162,9 @@ def test_a_few_layers_stand_for_all(n_layers: int, expected: list[int]) -> None:
     assert shown_layers(n_layers) == expected
 
 
-def record_in(folder: Path, **scalars: Any) -> Path:
+def record_in(folder: Path, share: float | None = None, **scalars: Any) -> Path:
     folder.mkdir(exist_ok=True)
-    write_json(folder / "result.json", {"metric": METRIC, "scalars": SCALARS | scalars})
+    write_json(folder / "result.json", {"metric": METRIC, "scalars": SCALARS | scalars, "residue_share": share})
     study_curves().to_parquet(folder / "curves.parquet")
     tables = {"exits": exits(), "choices": CHOICES, "seconds": SECONDS, "reliability": reliability("plain")}
     for name, table in tables.items():
@@ -182,3 +182,13 @@ def test_all_are_drawn_from_the_files_of_a_record_and_always_the_same(tmp_path: 
     for path in files:
         if path.suffix == ".svg":
             assert "toy (4 layers, 1.5 M)" in path.read_text()
+
+
+def test_the_figures_of_residues_say_who_leaves_and_what_is_counted(tmp_path: Path) -> None:
+    texts = {
+        path.stem: path.read_text() for path in write_exit_figures(record_in(tmp_path, 0.8)) if path.suffix == ".svg"
+    }
+    assert "a protein leaves when 80 % of its residues reach the threshold" in texts["exits"]
+    assert {name for name, text in texts.items() if "residue by residue" in text} == {"selective", "reliability"}
+    plain = {path.stem: path.read_text() for path in write_exit_figures(record_in(tmp_path)) if path.suffix == ".svg"}
+    assert not any("residue" in text for text in plain.values())

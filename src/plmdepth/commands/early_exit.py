@@ -15,11 +15,13 @@ from plmdepth.probes.exits.options import EarlyExitStudy
 from plmdepth.probes.exits.run import ExitCell, run_exit_cell
 from plmdepth.probes.layerwise.recipe import HeadRecipe
 from plmdepth.report.exit_figures import write_exit_figures
+from plmdepth.report.published import write_published
 from plmdepth.results.record import is_finished
 
 _FROM_THE_RUN = ("model", "dataset", "objective", "control", "lens", "seed")
 _OF_EARLY_EXIT = ("probe_run", "predict", "predict_to")
 _OF_PREDICTION = ("threshold", "fallback")  # of the metric; the study tries all, so that they decide nothing in it
+_WITHOUT_NUMBERS = (*_OF_PREDICTION, "memory_gigabytes")
 
 
 def is_early_exit(config: DictConfig) -> bool:
@@ -45,7 +47,13 @@ def exit_cell(config: DictConfig) -> Cell:
     if given or config.predict_to is not None:
         raise InputError(f"{(given or ['predict_to'])[0]} is for predictions; add predict=FASTA or leave it out")
     cell = configured_exit(config, probe_run(config))
-    return Cell(cell.identity, partial(run_exit_cell, cell, draw=write_exit_figures))
+    return Cell(cell.identity, partial(run_exit_cell, cell, draw=_draw))
+
+
+def _draw(folder: Path) -> None:
+    """Add figures, and what is published of the model and the task."""
+    write_exit_figures(folder)
+    write_published(folder)
 
 
 def configured_exit(config: DictConfig, known: DictConfig) -> ExitCell:
@@ -59,7 +67,7 @@ def configured_exit(config: DictConfig, known: DictConfig) -> ExitCell:
     recipe = build(known, "probe")
     if not isinstance(recipe, HeadRecipe):
         raise InputError(f"probe_run={config.probe_run} is no run of heads; choose one of probe=linear or mlp")
-    deciding = {key: value for key, value in options(config, "metric").items() if key not in _OF_PREDICTION}
+    deciding = {key: value for key, value in options(config, "metric").items() if key not in _WITHOUT_NUMBERS}
     return ExitCell(configured_heads(known, recipe), _folder(config), build(config, "metric"), deciding)
 
 

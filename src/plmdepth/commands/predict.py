@@ -20,6 +20,7 @@ from plmdepth.probes.exits.run import ExitCell
 from plmdepth.probes.exits.trained import load_probe
 from plmdepth.proteins.fasta import read_fasta
 from plmdepth.proteins.selection import LengthPolicy, Rules
+from plmdepth.report.exit_answers import leaving
 from plmdepth.results.atomic import write_json
 from plmdepth.results.growing_table import ENDINGS, GrowingTable
 from plmdepth.results.identity import Identity
@@ -86,6 +87,8 @@ def _about(cell: ExitCell, predictor: Predictor, tally: Tally, fasta: Path) -> d
         "probe_run": cell.probe.identity.id,
         "probe": dict(cell.probe.identity.facts),
         "setting": vars(predictor.setting),
+        "confidence": cell.study.confidence,
+        "residue_share": _share(predictor),
         "temperatures": [round(each, 4) for each in predictor.probe.temperatures.tolist()],
         "fasta": {"name": fasta.name, "sha256": digest},
         "proteins_predicted": tally.predicted,
@@ -97,12 +100,17 @@ def _about(cell: ExitCell, predictor: Predictor, tally: Tally, fasta: Path) -> d
     }
 
 
+def _share(predictor: Predictor) -> float | None:
+    """Return the share of a protein's residues that must be sure; None where labels are of proteins."""
+    return predictor.confidence.share if predictor.probe.cell.task.kind == "residue" else None
+
+
 def _say(console: Console, predictor: Predictor, tally: Tally, target: Path, left_out: Path) -> None:
     setting, n_layers = predictor.setting, predictor.probe.stack.n_layers
     mean = tally.layers / tally.predicted
     lines = [
         f"{tally.predicted} proteins predicted with {mean:.1f} of {n_layers} layers on average",
-        f"a protein leaves at confidence {setting.threshold:.6g}, else the fallback is {setting.fallback}"
+        f"{leaving(setting.threshold, _share(predictor))}, else the fallback is {setting.fallback}"
         if setting.threshold <= 1
         else f"no protein leaves early, the fallback is {setting.fallback}",
     ]

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from plmdepth.report.published import print_published
 from plmdepth.report.terminal import curve_table, title
 from plmdepth.results.record import Record
 
@@ -19,6 +20,7 @@ def print_exits(record: Record, console: Console) -> None:
     console.print(curve_table(record.curves))
     for sentence in exit_answers(record):
         console.print(f"  {sentence}", highlight=False, markup=False, soft_wrap=True)
+    print_published(record, console)
     console.print(f"  record: {record.folder}", highlight=False, soft_wrap=True)
 
 
@@ -27,8 +29,9 @@ def exit_answers(record: Record) -> Sequence[str]:
     choices, seconds = (pd.read_csv(record.folder / f"{name}.csv") for name in ("choices", "seconds"))
     times = dict(zip(seconds["threshold"].round(9), seconds["time_share"], strict=True))
     n_layers, metric = int(record.curves["n_layers"].iloc[0]), str(record.result["metric"])
+    share = record.result.get("residue_share")
     sentences = [
-        f"{_goals(rows)}: {_choice(row, n_layers, metric, times.get(round(row['threshold'], 9)))}"
+        f"{_goals(rows)}: {_choice(row, n_layers, metric, share, times.get(round(row['threshold'], 9)))}"
         for _, rows in choices.groupby(["fallback", "threshold"], sort=False)
         for row in rows.head(1).to_dict("records")
     ]
@@ -39,20 +42,35 @@ def _goals(rows: pd.DataFrame) -> str:
     return " and ".join(_GOALS[goal] for goal in rows["goal"]).capitalize() + " on validation"
 
 
-def _choice(row: dict[Any, Any], n_layers: int, metric: str, time: float | None) -> str:
+def _choice(row: dict[Any, Any], n_layers: int, metric: str, share: float | None, time: float | None) -> str:
     score = f"{row[metric]:.3f} [{row[f'{metric}_low']:.3f}, {row[f'{metric}_high']:.3f}] {metric}"
     gap = f"{row['difference_to_last']:+.3f} [{_ends(row)}] against the last layer"
     spent = "" if time is None else f", in {time:.0%} of the time"
     return (
-        f"{_leaving(row['threshold'], _FALLBACKS[row['fallback']])}: "
+        f"{_who_leaves(row['threshold'], share, _FALLBACKS[row['fallback']])}: "
         f"{row['layers']:.1f} of {n_layers} layers{spent}; on test {score}, {gap}."
     )
 
 
-def _leaving(threshold: float, fallback: str) -> str:
+def leaving(threshold: float, residue_share: float | None) -> str:
+    """Return when a protein leaves.
+
+    Args:
+        threshold: the confidence.
+        residue_share: the share of its residues that must reach it; None where labels are of proteins.
+
+    >>> leaving(0.95, None), leaving(0.95, 0.8)
+    ('a protein leaves at confidence 0.95', 'a protein leaves when 80% of its residues have confidence 0.95')
+    """
+    if residue_share is None:
+        return f"a protein leaves at confidence {threshold:.6g}"
+    return f"a protein leaves when {100 * residue_share:.4g}% of its residues have confidence {threshold:.6g}"
+
+
+def _who_leaves(threshold: float, residue_share: float | None, fallback: str) -> str:
     if threshold > 1:
         return f"no protein leaves early, {fallback} is taken"
-    return f"a protein leaves at confidence {threshold:.6g}, else {fallback} is taken"
+    return f"{leaving(threshold, residue_share)}, else {fallback} is taken"
 
 
 def _ends(row: dict[Any, Any]) -> str:

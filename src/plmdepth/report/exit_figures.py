@@ -22,6 +22,7 @@ _GOALS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _SCALINGS = {"plain": "as the heads say it", "scaled": "with temperatures from validation"}
 _SHOWN_LAYERS = 4
+_RULE = "\na protein leaves when {:.4g} % of its residues reach the threshold"
 _RARE = 10  # predictions in a bin; below, its frequency says little
 
 
@@ -31,12 +32,14 @@ def write_exit_figures(folder: Path) -> list[Path]:
     curves = pd.read_parquet(folder / "curves.parquet")
     tables = {name: pd.read_csv(folder / f"{name}.csv") for name in ("exits", "choices", "seconds", "reliability")}
     about, place = subtitle(curves), folder / "figures"
+    share = result.get("residue_share")
+    leaving, items = ("", "") if share is None else (_RULE.format(100 * share), "\nresidue by residue")
     place.mkdir(exist_ok=True)
     figures = {
-        "exits": draw_exits(tables["exits"], tables["choices"], curves, str(result["metric"]), about),
+        "exits": draw_exits(tables["exits"], tables["choices"], curves, str(result["metric"]), about + leaving),
         "seconds": draw_seconds(tables["seconds"], result["scalars"], about),
-        "selective": draw_selective(curves, about),
-        "reliability": draw_reliability(tables["reliability"], about),
+        "selective": draw_selective(curves, about + items),
+        "reliability": draw_reliability(tables["reliability"], about + items),
     }
     return [path for name, figure in figures.items() for path in save(figure, place / name)]
 

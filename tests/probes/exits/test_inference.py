@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from plmdepth.language_models.layer_stack import LayerCall, LayerStack
-from plmdepth.probes.exits.inference import EarlyExit, rows_of
+from plmdepth.probes.exits.batched_parts import batched_parts
+from plmdepth.probes.exits.confidence import ProteinConfidence, max_probability
+from plmdepth.probes.exits.inference import EarlyExit
 from plmdepth.probes.exits.policy import FALLBACKS, Fallback, exits
+from plmdepth.probes.exits.reading import ProteinReader, Reader, ResidueReader
 from plmdepth.probes.layerwise.features import pooled_states, spelt
 from plmdepth.probes.layerwise.heads import LayerHeads, linear_head
 from plmdepth.proteins.protein import Protein
@@ -22,7 +25,7 @@ def heads_for(stack: LayerStack) -> LayerHeads:
     return LayerHeads(linear_head, stack.n_layers + 1, stack.width, 4).eval()
 
 
-def mean(state: Tensor, residues: Tensor) -> Tensor:
+def mean(layer: int, state: Tensor, residues: Tensor) -> Tensor:
     return torch.stack([row[mask].mean(0) for row, mask in zip(state, residues, strict=True)])
 
 
@@ -32,9 +35,20 @@ def probabilities_of(stack: LayerStack, heads: LayerHeads) -> Tensor:
         return heads(features).softmax(-1).transpose(0, 1)
 
 
-def early_exit(stack: LayerStack, heads: LayerHeads, threshold: float, fallback: Fallback) -> EarlyExit:
-    predict: Callable[[int, Tensor], Tensor] = lambda layer, pooled: heads.read(layer, pooled).softmax(-1)  # noqa: E731
-    return EarlyExit(stack, mean, predict, lambda p: p.amax(-1), threshold, fallback, torch.device("cpu"))
+def early_exit(
+    stack: LayerStack,
+    heads: LayerHeads,
+    threshold: float,
+    fallback: Fallback,
+    reader: Reader | None = None,
+    share: float = 1.0,
+) -> EarlyExit:
+    predict: Callable[[int, Tensor], Tensor] = lambda layer, rows: heads.read(layer, rows).softmax(-1)  # noqa: E731
+    rule = ProteinConfidence(max_probability, share)
+    parts = batched_parts(stack, spelt(stack, ["MKTV", "M"], "cpu"), spelt(stack, ["MKTV", "M", "M"], "cpu"))
+    return EarlyExit(
+        stack, reader or ProteinReader(mean), predict, rule, threshold, fallback, parts, torch.device("cpu")
+    )
 
 
 def between(values: Tensor) -> float:
@@ -59,7 +73,7 @@ def test_leaving_for_real_equals_leaving_on_paper(family: str, fallback: Fallbac
             assert left.layer.tolist() == expected.layer[0][batch].tolist()
             assert left.computed.tolist() == expected.computed[0][batch].tolist()
             wanted = torch.stack([probabilities[expected.layer[0, i], i] for i in batch])
-            torch.testing.assert_close(left.probabilities, wanted, rtol=0, atol=1e-5)
+            torch.testing.assert_close(left.probabilities[:, 0], wanted, rtol=0, atol=1e-5)
             seen += batch
         assert sorted(seen) == list(range(len(MANY)))
 
@@ -80,12 +94,48 @@ def test_a_protein_that_has_left_is_run_no_further(monkeypatch: pytest.MonkeyPat
     assert sum(rows) == int(torch.cat(computed).sum()) < stack.n_layers * len(MANY)
 
 
-def test_a_call_is_cut_where_it_has_one_entry_a_row() -> None:
-    kept = torch.tensor([True, False, True])
-    call = LayerCall((torch.arange(3), None), {"mask": torch.arange(6).view(3, 2), "angles": (torch.ones(1, 5), 7)})
-    cut = rows_of(call, kept, 3)
-    assert cut.args[0].tolist() == [0, 2]
-    assert cut.args[1] is None
-    assert cut.kwargs["mask"].tolist() == [[0, 1], [4, 5]]
-    assert cut.kwargs["angles"][0].shape == (1, 5)
-    assert cut.kwargs["angles"][1] == 7
+def residues_alone(stack: LayerStack, heads: LayerHeads, protein: Protein) -> Tensor:
+    """Return what all heads say of the residues of one protein without padding, ``[layer, residue, class]``."""
+    tokens = spelt(stack, [protein.sequence], "cpu")
+    places = stack.spelling.tokens_of_residues(tokens, 0)
+    with torch.no_grad():
+        state, call = stack.embed(tokens)
+        said = [heads.read(0, state[0, places])]
+        for layer in range(1, stack.n_layers + 1):
+            state = stack.apply_layer(layer, state, call)
+            said.append(heads.read(layer, state[0, places]))
+    return torch.stack(said).softmax(-1)
+
+
+@pytest.mark.parametrize("family", ["esm2", "progen2_reverse"])
+@pytest.mark.parametrize("fallback", FALLBACKS)
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_a_protein_leaves_when_a_share_of_its_residues_is_sure(family: str, fallback: Fallback, share: float) -> None:
+    stack = stack_of(family)
+    heads = heads_for(stack)
+    alone = [residues_alone(stack, heads, protein) for protein in MANY]
+    certain = torch.stack([sorted_certainty(said, share) for said in alone], dim=1)
+    early = early_exit(stack, heads, between(certain[1:]), fallback, ResidueReader(stack.spelling), share)
+    layers = set()
+    for batch, left in early.run(MANY, 150):
+        for row, place in enumerate(batch):
+            reached = [
+                layer
+                for layer in range(1, stack.n_layers + 1)
+                if (alone[place][layer].amax(-1) >= early.threshold).double().mean() >= share - 1e-9
+            ]
+            surest = 1 + int(certain[1:, place].argmax()) if fallback == "most_confident" else stack.n_layers
+            expected = reached[0] if reached else surest
+            assert left.layer[row] == expected
+            assert left.computed[row] == (reached[0] if reached else stack.n_layers)
+            said = left.probabilities[row, left.present[row]]
+            torch.testing.assert_close(said, alone[place][expected], rtol=0, atol=1e-5)
+            layers.add(expected)
+    assert len(layers) > 1
+
+
+def sorted_certainty(said: Tensor, share: float) -> Tensor:
+    """Return the certainty that a share of the residues reaches, by layer."""
+    n = said.shape[1]
+    needed = next(k for k in range(1, n + 1) if k / n >= share - 1e-9)
+    return said.amax(-1).sort(descending=True).values[:, needed - 1]

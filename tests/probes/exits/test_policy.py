@@ -54,3 +54,11 @@ def test_the_prediction_is_that_of_the_layer_of_exit() -> None:
     probabilities = torch.rand((4, 3, 2))
     found = chosen(probabilities, torch.tensor([3, 1, 2]))
     assert torch.equal(found, torch.stack([probabilities[3, 0], probabilities[1, 1], probabilities[2, 2]]))
+
+
+def test_thresholds_are_compared_in_the_precision_of_the_confidence() -> None:
+    below = torch.tensor(0.9)  # in single precision a little less than 0.9; a running protein leaves with it
+    confidence = torch.stack([torch.zeros(()), below, below])[:, None]
+    assert (below >= 0.9).item()
+    assert float(below) < 0.9
+    assert exits(confidence, torch.tensor([0.9], dtype=torch.float64), "last").computed.tolist() == [[1]]

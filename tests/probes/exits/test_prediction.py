@@ -14,6 +14,7 @@ from torch import Tensor
 
 from plmdepth.errors import InputError
 from plmdepth.probes.exits import prediction
+from plmdepth.probes.exits.confidence import ProteinConfidence, max_probability
 from plmdepth.probes.exits.options import EarlyExitStudy
 from plmdepth.probes.exits.policy import chosen, exits
 from plmdepth.probes.exits.prediction import (
@@ -39,6 +40,7 @@ from tests.probes.exits.test_study import said_of
 
 RULES = Rules(max_length=50, length_policy="skip")
 STUDY = EarlyExitStudy(thresholds=10, n_replicates=2)
+RULE = ProteinConfidence(max_probability)
 PROTEINS = [Protein(f"new_{i}", "MKTVACDEFGHIKLMNPQ"[: 3 + i % 15] * (1 + i % 2)) for i in range(20)]
 RECORDS = [(protein.id, protein.sequence) for protein in PROTEINS]
 
@@ -62,7 +64,7 @@ def setting_for(probe: TrainedProbe) -> Setting:
 def written(
     probe: TrainedProbe, folder: Path, records: Any = RECORDS, ending: str = ".parquet", rules: Rules = RULES
 ) -> Tally:
-    predictor = Predictor(probe, setting_for(probe))
+    predictor = Predictor(probe, RULE, setting_for(probe))
     tables = GrowingTable(folder / f"new{ending}", predictor.schema), GrowingTable(folder / f"left{ending}", LEFT_OUT)
     with tables[0], tables[1]:
         return predict_records(predictor, records, rules, tables, lambda n: None)
@@ -162,7 +164,7 @@ def test_a_file_of_any_length_is_read_a_piece_at_a_time(
         nonlocal done
         done += n
 
-    predictor = Predictor(probe, setting_for(probe))
+    predictor = Predictor(probe, RULE, setting_for(probe))
     tables = GrowingTable(tmp_path / "new.csv", predictor.schema), GrowingTable(tmp_path / "left.csv", LEFT_OUT)
     with tables[0], tables[1]:
         predict_records(predictor, records(), RULES, tables, advance)
@@ -236,11 +238,5 @@ def test_terms_are_cut_where_f1_is_highest_for_the_predictions_as_they_left() ->
 
 def test_the_columns_are_told_apart_by_the_number_of_labels(probe: TrainedProbe) -> None:
     many = probe.cell.task.kind == "multilabel"
-    column = Predictor(probe, setting_for(probe)).schema.field("labels" if many else "label")
+    column = Predictor(probe, RULE, setting_for(probe)).schema.field("labels" if many else "label")
     assert pa.types.is_list(column.type) == many
-
-
-@pytest.mark.parametrize("threshold", [-0.1, -1])
-def test_a_negative_threshold_is_refused(threshold: float) -> None:
-    with pytest.raises(InputError, match=r"metric.threshold=-.*: a confidence from 0"):
-        EarlyExitStudy(threshold=threshold)

@@ -1,12 +1,14 @@
 """An early-exit cell finds the layer from which a planted label is visible, and its tables agree with each other."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from plmdepth.errors import InputError
 from plmdepth.probes.exits.options import EarlyExitStudy
 from plmdepth.probes.exits.run import ExitCell, run_exit_cell
 from plmdepth.probes.exits.study import choices
@@ -117,6 +119,15 @@ def test_figures_are_drawn_of_whole_tables(tmp_path: Path, monkeypatch: pytest.M
         lambda folder: seen.extend(path.name for path in folder.iterdir()),
     )
     assert {*(f"{name}.csv" for name in TABLES), "curves.parquet", "result.json"} == set(seen)
+
+
+def test_what_does_not_fit_the_probe_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    cell = cell_of(task_of("multiclass"), tmp_path)
+    with pytest.raises(InputError, match=r"metric.confidence=mean_certainty is for tasks with many labels"):
+        ExitCell(cell, tmp_path, EarlyExitStudy(confidence="mean_certainty"), {})
+    some = replace(cell, recipe=replace(cell.recipe, layers=[0, 3]))
+    with pytest.raises(InputError, match=r"needs heads on all layers"):
+        ExitCell(some, tmp_path, EarlyExitStudy(), {})
 
 
 def test_the_identity_is_that_of_the_probe_and_the_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,34 +2,37 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from plmdepth.language_models.layer_stack import LayerCall, LayerStack
+from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.spelling import Tokens
+from plmdepth.probes.exits.batched_parts import BatchedParts
+from plmdepth.probes.exits.confidence import ProteinConfidence
 from plmdepth.probes.exits.policy import Fallback
+from plmdepth.probes.exits.reading import Reader
 from plmdepth.probes.layerwise.features import spelt
 from plmdepth.proteins.batches import token_budget_batches
 from plmdepth.proteins.protein import Protein
 
 Predict = Callable[[int, Tensor], Tensor]
-"""From a layer and pooled states ``[protein, feature]`` to probabilities ``[protein, class]``."""
-Pool = Callable[[Tensor, Tensor], Tensor]
-"""From states ``[protein, token, feature]`` and the residue mask to ``[protein, feature]``."""
+"""From a layer and what a head reads, ``[row, feature]``, to probabilities ``[row, class]``."""
 
 
 class Left(NamedTuple):
     """What proteins left with.
 
     Attributes:
-        probabilities: ``[protein, class]``.
+        probabilities: ``[protein, row, class]``: one row a protein, or one a residue, padded.
+        present: which rows there are, ``[protein, row]``.
         layer: whose prediction it is, ``[protein]``.
         computed: layers that were run, ``[protein]``.
     """
 
     probabilities: Tensor
+    present: Tensor
     layer: Tensor
     computed: Tensor
 
@@ -40,20 +43,22 @@ class EarlyExit:
 
     Attributes:
         stack: the model.
-        pool: how states become what heads read.
+        reader: how states become what heads read.
         predict: the heads.
-        confidence: how sure a prediction is: from ``[protein, class]`` to ``[protein]``.
+        confidence: how sure the heads are of a protein.
         threshold: the confidence at which a protein leaves; above 1, none does.
         fallback: what is taken of one that never was sure.
+        parts: what of a layer's call goes by protein.
         device: where the model is.
     """
 
     stack: LayerStack
-    pool: Pool
+    reader: Reader
     predict: Predict
-    confidence: Callable[[Tensor], Tensor]
+    confidence: ProteinConfidence
     threshold: float
     fallback: Fallback
+    parts: BatchedParts
     device: torch.device
 
     def run(self, proteins: Sequence[Protein], tokens_per_batch: int) -> Iterator[tuple[list[int], Left]]:
@@ -66,33 +71,48 @@ class EarlyExit:
     def batch(self, tokens: Tokens) -> Left:
         """Return what the proteins of one batch leave with."""
         state, call = self.stack.embed(tokens)
-        inside = torch.arange(len(state), device=state.device)
+        inside, places = torch.arange(len(state), device=state.device), self.reader.places(tokens)
         left: _Leaving | None = None
-        residues = tokens.residues
         for layer in range(1, self.stack.n_layers + 1):
             state = self.stack.apply_layer(layer, state, call)
-            probabilities = self.predict(layer, self.pool(state, residues))
+            probabilities, present = self.answers(layer, state, places)
             if left is None:
-                left = _Leaving(probabilities, self.fallback)
-            staying = left.see(layer, inside, probabilities, self.confidence(probabilities), self.threshold)
+                left = _Leaving(probabilities, present, self.fallback)
+            sure = self.confidence(probabilities, present)
+            staying = left.see(layer, inside, probabilities, sure, self.threshold)
             if not bool(staying.any()):
                 break
             if not bool(staying.all()):
-                call = rows_of(call, staying, len(state))
-                state, residues, inside = state[staying], residues[staying], inside[staying]
+                call = self.parts.of(call, staying)
+                state, places, inside = state[staying], places[staying], inside[staying]
         assert left is not None
         return left.found
+
+    def answers(self, layer: int, state: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what a head says of proteins, ``[protein, row, class]``, and which rows there are, ``[protein, row]``.
+
+        Args:
+            layer: the layer, from 1.
+            state: ``h_l``, ``[protein, token, feature]``.
+            places: where its rows are read.
+        """
+        present = self.reader.present(places)
+        rows = self.predict(layer, self.reader.rows(layer, state, places))
+        probabilities = rows.new_zeros((*present.shape, rows.shape[-1]))
+        probabilities[present] = rows
+        return probabilities, present
 
 
 class _Leaving:
     """Keeps the best prediction so far of every protein of a batch."""
 
-    def __init__(self, like: Tensor, fallback: Fallback) -> None:
+    def __init__(self, like: Tensor, present: Tensor, fallback: Fallback) -> None:
         self._fallback = fallback
         n = len(like)
         self._surest = like.new_full((n,), -torch.inf)
         self.found = Left(
             torch.empty_like(like),
+            present,
             torch.zeros(n, dtype=torch.long, device=like.device),
             torch.zeros(n, dtype=torch.long, device=like.device),
         )
@@ -107,14 +127,3 @@ class _Leaving:
         self.found.computed[inside] = layer
         self._surest[inside] = torch.maximum(self._surest[inside], sure)
         return ~leaving
-
-
-def rows_of(call: LayerCall, kept: Tensor, n_rows: int) -> LayerCall:
-    """Return the call of a layer for some rows of a batch: what has one entry a row is cut, all else stays."""
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value[kept] if value.ndim > 0 and len(value) == n_rows and n_rows > 1 else value
-        return type(value)(cut(each) for each in value) if isinstance(value, tuple | list) else value
-
-    return LayerCall(tuple(cut(each) for each in call.args), {name: cut(each) for name, each in call.kwargs.items()})

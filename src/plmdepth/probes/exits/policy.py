@@ -24,27 +24,18 @@ class Exits(NamedTuple):
     computed: Tensor
 
 
-def confidence_of(probabilities: Tensor) -> Tensor:
-    """Return how sure predictions are, ``[...]``, in 0..1: the probability of the likeliest class (Hart et al. 2025).
-
-    Args:
-        probabilities: ``[..., class]``; of a multi-label task the likeliest term counts.
-    """
-    return probabilities.amax(-1)
-
-
 def exits(confidence: Tensor, thresholds: Tensor, fallback: Fallback) -> Exits:
     """Return where proteins leave: at the first layer whose confidence reaches the threshold.
 
     Args:
         confidence: of layers 0..L, ``[layer, protein]``.
-        thresholds: ``[threshold]``.
+        thresholds: ``[threshold]``; compared in the precision of the confidence, as they are when proteins run.
         fallback: what is taken of a protein that was never sure: the ``last`` layer's prediction, or the
             ``most_confident`` one's (the first of equals).
     """
     usable = confidence[1:]
     n_layers = len(usable)
-    sure = usable[None] >= thresholds[:, None, None]
+    sure = usable[None] >= thresholds.to(usable)[:, None, None]
     first = sure.int().argmax(1) + 1
     left = sure.any(1)
     never = usable.argmax(0) + 1 if fallback == "most_confident" else torch.full_like(first[0], n_layers)
@@ -52,10 +43,10 @@ def exits(confidence: Tensor, thresholds: Tensor, fallback: Fallback) -> Exits:
 
 
 def chosen(probabilities: Tensor, layer: Tensor) -> Tensor:
-    """Return the prediction of every protein at its layer, ``[protein, class]``.
+    """Return the prediction of every row at its layer, ``[row, class]``.
 
     Args:
-        probabilities: of layers 0..L, ``[layer, protein, class]``.
-        layer: ``[protein]``.
+        probabilities: of layers 0..L, ``[layer, row, class]``; a row is a protein, or a residue.
+        layer: ``[row]``.
     """
     return probabilities[layer, torch.arange(len(layer), device=layer.device)]

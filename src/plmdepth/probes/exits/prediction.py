@@ -8,19 +8,22 @@ at which F1 was highest there, for the predictions as they left.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import torch
-from torch import Tensor
 
 from plmdepth.errors import InputError
+from plmdepth.probes.exits.confidence import ProteinConfidence
+from plmdepth.probes.exits.inference import EarlyExit
+from plmdepth.probes.exits.naming import NAMINGS, Naming
 from plmdepth.probes.exits.options import EarlyExitStudy
-from plmdepth.probes.exits.policy import Fallback, chosen, exits
+from plmdepth.probes.exits.policy import Fallback, exits
+from plmdepth.probes.exits.spoken import check_memory, fitted_temperatures, listen, said_of
 from plmdepth.probes.exits.study import Said, choices, exit_table
-from plmdepth.probes.exits.trained import TrainedProbe, class_names, fitted_temperatures, said_with
-from plmdepth.probes.layerwise.readers import Readers
+from plmdepth.probes.exits.trained import TrainedProbe
 from plmdepth.probes.scores.f1_max import F1Max
 from plmdepth.proteins.protein import Protein, Skipped
 from plmdepth.proteins.seen import SeenOnDisk
@@ -30,13 +33,6 @@ from plmdepth.results.growing_table import GrowingTable
 CHUNK = 512
 """Records that are in memory at once; batches of like length are made among them."""
 
-_WHERE = [("layer", pa.int64()), ("layers_computed", pa.int64())]
-ONE_LABEL = pa.schema([("id", pa.string()), ("label", pa.string()), ("probability", pa.float32()), *_WHERE])
-"""One row a protein; ``layer`` is whose prediction it is, ``layers_computed`` how many had to be run."""
-MANY_LABELS = pa.schema(
-    [("id", pa.string()), ("labels", pa.list_(pa.string())), ("probabilities", pa.list_(pa.float32())), *_WHERE]
-)
-"""The same, with the terms at or above the threshold, the likeliest first; none is an empty list."""
 LEFT_OUT = pa.schema([("id", pa.string()), ("length", pa.int64()), ("reason", pa.string())])
 
 
@@ -61,37 +57,43 @@ class Predictor:
 
     Attributes:
         probe: the probe, with the temperatures of its heads.
+        confidence: how sure the heads are of a protein.
         setting: when proteins leave.
     """
 
     probe: TrainedProbe
+    confidence: ProteinConfidence
     setting: Setting
+
+    @property
+    def naming(self) -> Naming:
+        """How its predictions are said."""
+        task = self.probe.cell.task
+        return NAMINGS[task.kind](task.classes, self.setting.term_threshold)
 
     @property
     def schema(self) -> pa.Schema:
         """The columns of what it predicts."""
-        return ONE_LABEL if self.setting.term_threshold is None else MANY_LABELS
+        return self.naming.schema
+
+    @cached_property
+    def early(self) -> EarlyExit:
+        """The model that is left at the setting."""
+        return self.probe.leaving(self.confidence, self.setting.threshold, self.setting.fallback)
 
     def rows(self, proteins: Sequence[Protein], advance: Callable[[int], None]) -> list[tuple[Any, ...]]:
         """Return the predictions of proteins in their order, a row each; tell how many more are done as they are."""
-        early = self.probe.leaving(self.setting.threshold, self.setting.fallback)
         found: dict[int, tuple[Any, ...]] = {}
-        for places, left in early.run(proteins, self.probe.cell.tokens_per_batch):
-            spoken = zip(left.probabilities.cpu(), left.layer.tolist(), left.computed.tolist(), strict=True)
-            for place, (probabilities, *where) in zip(places, spoken, strict=True):
-                found[place] = (proteins[place].id, *self._named(probabilities), *where)
+        for places, left in self.early.run(proteins, self.probe.cell.tokens_per_batch):
+            each = zip(left.probabilities.cpu(), left.present.cpu(), strict=True)
+            spoken = [self.naming.of(probabilities[present]) for probabilities, present in each]
+            where = zip(left.layer.tolist(), left.computed.tolist(), strict=True)
+            found |= {
+                place: (proteins[place].id, *said, *layers)
+                for place, said, layers in zip(places, spoken, where, strict=True)
+            }
             advance(len(places))
         return [found[place] for place in range(len(proteins))]
-
-    def _named(self, probabilities: Tensor) -> tuple[Any, Any]:
-        """Return the label and its probability, or the labels and theirs, of one protein."""
-        names, least = class_names(self.probe), self.setting.term_threshold
-        if least is None:
-            best = int(probabilities.argmax())
-            return names[best], _rounded(probabilities[best])
-        order = probabilities.argsort(descending=True, stable=True)
-        said = [term for term in order.tolist() if probabilities[term] >= least]
-        return [names[term] for term in said], [_rounded(probabilities[term]) for term in said]
 
 
 @dataclass
@@ -129,13 +131,13 @@ def setting_of(study: EarlyExitStudy, valid: Said, metric: str) -> Setting:
 
 def predictor_of(probe: TrainedProbe, study: EarlyExitStudy) -> Predictor:
     """Return the predictor of a trained probe: temperatures and setting come from validation."""
-    cell = probe.cell
-    logits, labels = probe.logits(Readers(cell, probe.stack, probe.device), "valid")
+    task, rule = probe.cell.task, study.protein_confidence(probe.cell.task.kind)
+    check_memory(task, ["valid"], probe.stack.n_layers, study.memory_gigabytes)
+    spoken = listen(probe, "valid")
     if study.temperature:
-        probe = replace(probe, temperatures=fitted_temperatures(probe, logits, labels))
-    proteins = [each.protein for each in cell.task.splits["valid"]]
-    said = Said(said_with(logits, probe.temperatures, probe), labels, proteins, cell.task.kind, cell.seed, 0)
-    return Predictor(probe, setting_of(study, said, cell.task.metrics[0]))
+        probe = replace(probe, temperatures=fitted_temperatures(probe, spoken))
+    said = said_of(probe, "valid", spoken, rule, 0)
+    return Predictor(probe, rule, setting_of(study, said, task.metrics[0]))
 
 
 def predict_records(
@@ -202,9 +204,5 @@ def _term_threshold(valid: Said, threshold: float, fallback: Fallback) -> float 
         return None
     left = exits(valid.confidence, torch.tensor([threshold], dtype=torch.float64), fallback)
     score = F1Max(1)
-    score.update(chosen(valid.probabilities, left.layer[0])[None], valid.labels)
+    score.update(valid.taken(left.layer[0])[None], valid.labels)
     return score.compute().threshold.item()
-
-
-def _rounded(probability: Tensor) -> float:
-    return round(float(probability), 6)

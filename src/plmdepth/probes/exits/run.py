@@ -16,17 +16,18 @@ from plmdepth.metrics.accumulators import Estimate
 from plmdepth.metrics.quantity import Quantity
 from plmdepth.probes.exits.options import EarlyExitStudy
 from plmdepth.probes.exits.reliability import reliability_table
+from plmdepth.probes.exits.spoken import check_memory, fitted_temperatures, listen, said_of
 from plmdepth.probes.exits.study import Said, choices, exit_table
-from plmdepth.probes.exits.trained import TrainedProbe, fitted_temperatures, load_probe, said_with
+from plmdepth.probes.exits.trained import TrainedProbe, load_probe
 from plmdepth.probes.exits.walltime import relation, wall_times
-from plmdepth.probes.layerwise.readers import Readers
-from plmdepth.probes.layerwise.run import ProbeCell
+from plmdepth.probes.layerwise.cell import ProbeCell, check_all_layers
 from plmdepth.results.atomic import write_json
 from plmdepth.results.cell_folder import writing_cell
 from plmdepth.results.identity import SCHEMA, Identity
 from plmdepth.results.provenance import environment
 
 _TIMED_THRESHOLDS = 6
+_SPLITS = ("valid", "test")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ class ExitCell:
     run: Path
     study: EarlyExitStudy
     options: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit before a model is loaded.
+
+        Raises:
+            InputError: an option is not for this kind of task, or some layers have no head.
+        """
+        self.study.protein_confidence(self.probe.task.kind)
+        check_all_layers(self.probe.recipe)
 
     @cached_property
     def identity(self) -> Identity:
@@ -65,12 +75,13 @@ def run_exit_cell(cell: ExitCell, folder: Path, config: str, draw: Callable[[Pat
     with writing_cell(folder, config) as staging:
         started = time.perf_counter()
         probe = load_probe(cell.probe, cell.run)
-        readers = Readers(cell.probe, probe.stack, probe.device)
-        spoken = {split: probe.logits(readers, split) for split in ("valid", "test")}
-        plain = _said(cell, probe, "test", *spoken["test"])
+        rule = cell.study.protein_confidence(cell.probe.task.kind)
+        check_memory(cell.probe.task, _SPLITS, probe.stack.n_layers, cell.study.memory_gigabytes)
+        spoken = {split: listen(probe, split) for split in _SPLITS}
+        plain = said_of(probe, "test", spoken["test"], rule, cell.study.n_replicates)
         if cell.study.temperature:
-            probe = replace(probe, temperatures=fitted_temperatures(probe, *spoken["valid"]))
-        said = {split: _said(cell, probe, split, *parts) for split, parts in spoken.items()}
+            probe = replace(probe, temperatures=fitted_temperatures(probe, spoken["valid"]))
+        said = {split: said_of(probe, split, spoken[split], rule, cell.study.n_replicates) for split in _SPLITS}
         scaled = {"scaled": said["test"]} if cell.study.temperature else {}
         tables = {**_tables(cell, probe, said), "reliability": reliability_table({"plain": plain, **scaled})}
         for name, table in tables.items():
@@ -83,13 +94,6 @@ def run_exit_cell(cell: ExitCell, folder: Path, config: str, draw: Callable[[Pat
             draw(staging)
 
 
-def _said(cell: ExitCell, probe: TrainedProbe, split: str, logits: torch.Tensor, labels: torch.Tensor) -> Said:
-    task = cell.probe.task
-    proteins = [each.protein for each in task.splits[split]]
-    spoken = said_with(logits, probe.temperatures, probe)
-    return Said(spoken, labels, proteins, task.kind, cell.probe.seed, cell.study.n_replicates)
-
-
 def _tables(cell: ExitCell, probe: TrainedProbe, said: Mapping[str, Said]) -> dict[str, pd.DataFrame]:
     """Return exits on validation and test, the thresholds that validation picks with their test scores, and seconds."""
     metric = cell.probe.task.metrics[0]
@@ -99,7 +103,7 @@ def _tables(cell: ExitCell, probe: TrainedProbe, said: Mapping[str, Said]) -> di
     proteins = said["test"].proteins[: cell.study.timed]
     spread = torch.linspace(0, len(thresholds) - 1, _TIMED_THRESHOLDS).round().long().unique()
     timed = sorted({*thresholds[spread].tolist(), *picked["threshold"].tolist()})
-    early = probe.leaving(timed[0], "last")
+    early = probe.leaving(said["test"].rule, timed[0], "last")
     seconds = wall_times(early, proteins, timed, cell.probe.tokens_per_batch, cell.study.rounds)
     return {
         "exits": pd.concat([valid.assign(split="valid"), test.assign(split="test")], ignore_index=True),
@@ -111,7 +115,7 @@ def _tables(cell: ExitCell, probe: TrainedProbe, said: Mapping[str, Said]) -> di
 def _write_curves(cell: ExitCell, probe: TrainedProbe, said: Said, staging: Path) -> None:
     """Write the selective risk of every layer's confidence, and every layer's own score."""
     metric = cell.probe.task.metrics[0]
-    found = {**said.selective(), metric: said.scores(said.probabilities)[metric]}
+    found = {**said.selective(), metric: said.scores(said.single_layers)[metric]}
     quantities = [
         Quantity("early_exit", name, "nats" if _in_nats(name, said) else "", name.replace("_", " "), "test")
         for name in found
@@ -158,6 +162,8 @@ def _result(
         "scalars": {name: value if value == value else None for name, value in scalars.items()},  # noqa: PLR0124 (NaN)
         "scalar_intervals": intervals,
         "metric": metric,
+        "confidence": cell.study.confidence,
+        "residue_share": said.rule.share if said.kind == "residue" else None,
         "temperatures": [round(each, 4) for each in probe.temperatures.tolist()],
         "provenance": {
             **about,

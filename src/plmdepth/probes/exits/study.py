@@ -1,63 +1,111 @@
 """What leaving early costs and gains, for all thresholds at once, from what every head said once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from plmdepth.metrics.accumulators import Estimate, bootstrap_weights
-from plmdepth.probes.exits.policy import FALLBACKS, chosen, confidence_of, exits
+from plmdepth.probes.exits.confidence import ProteinConfidence
+from plmdepth.probes.exits.policy import FALLBACKS, chosen, exits
 from plmdepth.probes.layerwise.evaluation import scores_of
-from plmdepth.probes.scores.bootstrap import difference
+from plmdepth.probes.scores.bootstrap import bootstrap, difference
 from plmdepth.probes.scores.confidence import binary_cross_entropy, zero_one_loss
-from plmdepth.probes.scores.selective import AURC, ExcessAURC
+from plmdepth.probes.scores.selective import weighted_aurc, weighted_excess_aurc
 from plmdepth.proteins.protein import Protein
-from plmdepth.proteins.tasks.task import Kind
+from plmdepth.proteins.tasks.task import NOT_SCORED, Kind
+
+_TOGETHER = 256  # proteins that are scored at once
+_CELLS = 2**21  # replicates times rows that are ranked at once
 
 
 @dataclass(frozen=True)
 class Said:
-    """What all heads said of some proteins.
+    """What all heads said of some proteins: one row a protein, or one a residue, those without a label included.
 
     Attributes:
-        probabilities: of layers 0..L, ``[layer, protein, class]``.
-        labels: ``[protein, class]`` of a multi-label task, else ``[protein]``.
+        probabilities: of layers 0..L, ``[layer, row, class]``, the rows of a protein together.
+        labels: ``[row, class]`` of a multi-label task, else ``[row]``, -1 where a residue is not scored.
+        counts: rows of each protein, ``[protein]``.
         proteins: the proteins.
         kind: the task's kind.
+        rule: how sure the heads are of a protein, from all of its rows.
         seed: of the bootstrap.
         n_replicates: bootstrap replicates.
     """
 
     probabilities: Tensor
     labels: Tensor
+    counts: Tensor
     proteins: Sequence[Protein]
     kind: Kind
+    rule: ProteinConfidence
     seed: int
     n_replicates: int
 
     @property
-    def confidence(self) -> Tensor:
-        """How sure every head is, ``[layer, protein]``."""
-        return confidence_of(self.probabilities)
+    def n_layers(self) -> int:
+        """L, the number of layers."""
+        return len(self.probabilities) - 1
 
-    def scores(self, predictions: Tensor) -> Mapping[str, Estimate]:
-        """Return every score of several predictions ``[prediction, protein, class]``, ``[prediction]`` each."""
-        found = scores_of(self.kind, len(predictions), predictions.shape[-1], self.n_replicates)
-        weights = bootstrap_weights(self.proteins, self.seed, self.n_replicates)
-        found.update(predictions, self.labels, weights, torch.arange(len(self.proteins)))
+    @cached_property
+    def confidence(self) -> Tensor:
+        """How sure every head is of every protein, ``[layer, protein]``."""
+        return self.rule.of_rows(self.probabilities, self.counts)
+
+    @property
+    def single_layers(self) -> Tensor:
+        """The choice of one layer for all proteins, ``[layer, protein]``, for each of them."""
+        return torch.arange(self.n_layers + 1)[:, None].expand(-1, len(self.proteins))
+
+    def taken(self, layer: Tensor) -> Tensor:
+        """Return the predictions ``[row, class]`` that proteins leave with at a layer each, ``[protein]``."""
+        return chosen(self.probabilities, layer.repeat_interleave(self.counts))
+
+    def scores(self, layers: Tensor) -> Mapping[str, Estimate]:
+        """Return every score, ``[choice]``, of what proteins leave with.
+
+        Args:
+            layers: the layer that is taken of each protein, ``[choice, protein]``.
+        """
+        found = scores_of(self.kind, len(layers), self.probabilities.shape[-1], self.n_replicates)
+        weights, starts = self._weights, self.counts.cumsum(0) - self.counts
+        for some in torch.arange(len(self.proteins)).split(_TOGETHER):
+            counts, first = self.counts[some], int(starts[some[0]])
+            rows = slice(first, first + int(counts.sum()))
+            picked = [chosen(self.probabilities[:, rows], each.repeat_interleave(counts)) for each in layers[:, some]]
+            protein = torch.arange(len(some)).repeat_interleave(counts)
+            found.update(torch.stack(picked), self.labels[rows], weights[:, some], protein)
         return found.compute()
 
     def selective(self) -> Mapping[str, Estimate]:
-        """Return ``aurc`` and ``excess_aurc`` of every layer's confidence, ``[layer]``."""
-        loss = binary_cross_entropy if self.kind == "multilabel" else zero_one_loss
-        losses = loss(self.probabilities, self.labels)
-        weights = bootstrap_weights(self.proteins, self.seed, self.n_replicates)
-        areas = {"aurc": AURC(self.n_replicates), "excess_aurc": ExcessAURC(self.n_replicates)}
-        for area in areas.values():
-            area.update(self.confidence, losses, weights)
-        return {name: area.compute() for name, area in areas.items()}
+        """Return ``aurc`` and ``excess_aurc`` of every layer, ``[layer]``: how well certainty ranks losses.
+
+        The items are the rows that have a label; a replicate weighs those of a protein alike.
+        """
+        scored = torch.arange(len(self.labels))
+        if self.kind != "multilabel":
+            scored = (self.labels != NOT_SCORED).nonzero()[:, 0]
+        known, labels = self.probabilities[:, scored], self.labels[scored]
+        losses = (binary_cross_entropy if self.kind == "multilabel" else zero_one_loss)(known, labels)
+        certainty = self.rule.certainty(known)
+        protein = torch.arange(len(self.counts)).repeat_interleave(self.counts)[scored]
+
+        def replicated(area: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+            at_once = max(1, _CELLS // max(1, len(scored)))
+            return lambda weights: torch.cat(
+                [area(certainty, losses, some[:, protein]) for some in weights.split(at_once)]
+            )
+
+        areas = {"aurc": weighted_aurc, "excess_aurc": weighted_excess_aurc}
+        return {name: bootstrap(replicated(area), self._weights) for name, area in areas.items()}
+
+    @cached_property
+    def _weights(self) -> Tensor:
+        return bootstrap_weights(self.proteins, self.seed, self.n_replicates)
 
 
 def exit_table(said: Said, thresholds: Tensor, metric: str) -> pd.DataFrame:
@@ -69,11 +117,10 @@ def exit_table(said: Said, thresholds: Tensor, metric: str) -> pd.DataFrame:
     tables = []
     for fallback in FALLBACKS:
         left = exits(said.confidence, thresholds, fallback)
-        taken = [chosen(said.probabilities, layer) for layer in left.layer]
-        scores = said.scores(torch.stack([*taken, said.probabilities[-1]]))[metric]  # the last layer stands last
+        scores = said.scores(torch.cat([left.layer, said.single_layers[-1:]]))[metric]  # the last layer stands last
         layers = left.computed.double().mean(1)
         table = pd.DataFrame({"fallback": fallback, "threshold": thresholds.tolist(), "layers": layers.tolist()})
-        table["share"] = table["layers"] / (len(said.probabilities) - 1)
+        table["share"] = table["layers"] / said.n_layers
         for name, found in ((metric, scores), ("difference_to_last", difference(scores))):
             table[name] = found.value[:-1].tolist()
             table[f"{name}_low"], table[f"{name}_high"] = found.low[:-1].tolist(), found.high[:-1].tolist()

@@ -68,7 +68,7 @@ def _full(early: EarlyExit, proteins: Sequence[Protein], tokens_per_batch: int) 
         state, call = stack.embed(tokens)
         for layer in range(1, stack.n_layers + 1):
             state = stack.apply_layer(layer, state, call)
-        early.predict(stack.n_layers, early.pool(state, tokens.residues))
+        early.answers(stack.n_layers, state, early.reader.places(tokens))
 
 
 def _medians(works: dict[Any, Callable[[], None]], rounds: int, device: torch.device) -> dict[Any, float]:

@@ -141,8 +141,8 @@ def _oracle(loss: Tensor, weights: Tensor) -> Tensor:
     After copies B of smaller losses that sum to A, w copies of loss l have the risks ``(A + m l) / (B + m)``, m = 1..w;
     these add up to ``w l + (A - l B) (digamma(B + w + 1) - digamma(B + 1))``.
     """
-    rising, order = loss.sort()
-    ordered = weights[:, order]
+    rising, place = loss.unique(return_inverse=True)  # equal losses are copies of one: right or wrong is two
+    ordered = weights.new_zeros(len(weights), len(rising)).index_add(1, place, weights)
     copies, sums = (torch.nn.functional.pad(x.cumsum(1), (1, 0)) for x in (ordered, ordered * rising))
     harmonic = torch.digamma(copies + 1).diff(dim=1)
     risks = ordered * rising + (sums[:, :-1] - rising * copies[:, :-1]) * harmonic
