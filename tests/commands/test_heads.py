@@ -17,7 +17,7 @@ def test_the_layers_are_ranked_and_drawn(tmp_path: Path, capsys: pytest.CaptureF
     assert f"Layer {best} is the best on validation" in shown
     assert "…" not in shown
     assert f"leave early: python analyze.py metric=early_exit probe_run={folder.relative_to(tmp_path)}" in shown
-    assert {path.name for path in (folder / "figures").iterdir()} == {"probe.png", "probe.svg"}
+    assert {path.stem for path in (folder / "figures").iterdir()} == {"probe", "training"}
     layers = pd.read_csv(folder / "layers.csv")
     assert layers["layer"][0] == best
     assert sorted(layers["layer"]) == list(range(13))
@@ -46,15 +46,48 @@ def test_several_seeds_end_in_a_table_of_their_scores(tmp_path: Path, capsys: py
     assert gains[["value", "low", "high"]].notna().all().all()
 
 
+def test_what_features_take_is_said_before_they_are_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(tmp_path, "demo_family", "probe.epochs=1")
+    line = "features: 140 proteins x 13 layers x 64 = 0.00 GB in float32, kept in outputs/features/tiny_masked"
+    shown = capsys.readouterr().out
+    assert line in shown
+    fit(tmp_path, "demo_family", "probe.epochs=1")
+    assert "features:" not in capsys.readouterr().out  # nothing is computed
+    fit(tmp_path, "demo_structure", "dataset.limit=6", "probe.epochs=1", "probe.cache_gigabytes=0.0001")
+    assert "not kept (probe.cache_gigabytes is 0.0001): the model runs in every epoch" in capsys.readouterr().out
+
+
+def test_heads_are_put_on_chosen_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = fit(tmp_path, "demo_family", "probe.layers=[0,6,12]", "probe.epochs=2")
+    shown = capsys.readouterr().out
+    assert "140 proteins x 3 layers x 64" in shown
+    assert "…" not in shown
+    assert "leave early" not in shown  # that needs heads on all layers
+    assert sorted(pd.read_csv(folder / "layers.csv")["layer"]) == [0, 6, 12]
+    assert {path.stem for path in (folder / "figures").iterdir()} == {"probe", "training"}
+    wrong = refusal(capsys, tmp_path, "train", "probe=linear", "dataset=demo_family", *FEW, "probe.layers=[3,13]")
+    assert wrong == "error: probe.layers: there is no layer 13; choose among 0 (the embedding) to 12"
+
+
+def test_attention_pools_in_half_precision(tmp_path: Path) -> None:
+    half = ("trainer.precision=bf16-mixed", "probe.cache_dtype=bfloat16", "probe.epochs=2", "dataset.limit=20")
+    record = read_record(fit(tmp_path, "demo_compartment", "probe.pooling=attention", *half))
+    assert record.result["task"]["classes"] == ["cytoplasm", "secreted", "mitochondrion", "nucleus"]
+    assert record.curves["value"].notna().all()
+
+
 def test_residues_are_probed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ("dataset.train_size=24", "dataset.valid_size=4", "dataset.test_size=8", "probe.epochs=4")
     folder = fit(tmp_path, "demo_structure", *small, probe="residue_linear")
     record = read_record(folder)
-    assert "leave early" not in capsys.readouterr().out
+    assert f"leave early: python analyze.py metric=early_exit probe_run={folder.relative_to(tmp_path)}" in (
+        capsys.readouterr().out
+    )
     assert record.result["task"]["classes"] == ["H", "E", "C"]
     accuracy = record.curves.query("quantity == 'accuracy' and component == 'test'")["value"]
     assert accuracy.max() > accuracy.iloc[0] + 0.1  # what a letter is says little of the structure
-    assert not (tmp_path / "outputs" / "features").exists()
 
 
 def test_a_dataset_without_labels_is_refused_with_those_that_have_some(
@@ -67,12 +100,16 @@ def test_a_dataset_without_labels_is_refused_with_those_that_have_some(
     assert not {"demo", "fasta"} & set(names.split(", "))
 
 
-@pytest.mark.parametrize(
-    ("probe", "dataset", "wanted"),
-    [("linear", "demo_structure", "residue_linear or residue_mlp"), ("residue_mlp", "demo_family", "linear or mlp")],
-)
-def test_a_probe_that_reads_other_labels_is_refused(
-    probe: str, dataset: str, wanted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_settings_for_residues_are_refused_where_proteins_have_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = refusal(capsys, tmp_path, "train", f"probe={probe}", f"dataset={dataset}", *FEW)
-    assert line == f"error: probe={probe} does not fit dataset={dataset}; use probe={wanted}"
+    line = refusal(capsys, tmp_path, "train", "probe=residue_mlp", "dataset=demo_family", *FEW)
+    assert line == "error: probe=residue_mlp does not fit dataset=demo_family; use probe=linear or mlp"
+
+
+def test_one_probe_reads_labels_of_every_kind(tmp_path: Path) -> None:
+    tasks = "dataset=demo_function,demo_compartment,demo_structure"
+    small = ("dataset.limit=12", "probe.epochs=2", "probe.n_replicates=4")
+    assert invoke(tmp_path, "train", "-m", tasks, "probe=mlp", *small) == 0
+    kinds = [read_record(path.parent).result["task"]["kind"] for path in sorted(tmp_path.rglob("result.json"))]
+    assert kinds == ["multiclass", "multilabel", "residue"]

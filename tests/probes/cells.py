@@ -11,9 +11,9 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from plmdepth.language_models.language_model import LanguageModel
-from plmdepth.probes.layerwise.data import Pooled
+from plmdepth.probes.layerwise.cell import ProbeCell
+from plmdepth.probes.layerwise.data import LiveResidues, Pooled
 from plmdepth.probes.layerwise.recipe import HeadRecipe, LinearRecipe
-from plmdepth.probes.layerwise.run import ProbeCell
 from plmdepth.proteins.protein import CANONICAL, Protein
 from plmdepth.proteins.tasks.task import METRICS, Kind, Labelled, Task
 from plmdepth.randomness import keyed_generator
@@ -60,17 +60,25 @@ def cell_of(
 
 
 def plant(patch: pytest.MonkeyPatch, task: Task, first: int) -> None:
-    """Replace the features of proteins by noise in which the label is visible from layer ``first`` on."""
+    """Replace the features of proteins, or of their residues, by noise that shows the label from layer ``first`` on."""
     labels = {each.protein.id: each.label for members in task.splits.values() for each in members}
+    residues = task.kind == "residue"
 
-    def features(pooled: Pooled, proteins: list[Protein]) -> Tensor:
+    def features(live: Pooled | LiveResidues, proteins: list[Protein]) -> Tensor:
+        layers = list(live.layers or range(live.stack.n_layers + 1))
         found = []
         for protein in proteins:
-            noise = keyed_generator(0, "noise", protein.id).normal(size=(pooled.stack.n_layers + 1, pooled.stack.width))
             label = labels[protein.id]
-            shown = label if label.ndim else np.arange(len(CLASSES)) == label
-            noise[first:, : len(CLASSES)] += 12.0 * shown
-            found.append(torch.from_numpy(noise).float())
-        return torch.stack(found)
+            shape = (*(label.shape if residues else ()), live.stack.n_layers + 1, live.stack.width)
+            noise = keyed_generator(0, "noise", protein.id).normal(size=shape)
+            noise[..., first:, : len(CLASSES)] += 12.0 * _shown(label, task.kind)
+            found.append(torch.from_numpy(noise).float()[..., layers, :])
+        return torch.cat(found) if residues else torch.stack(found)
 
-    patch.setattr(Pooled, "features", features)
+    patch.setattr(LiveResidues if residues else Pooled, "features", features)
+
+
+def _shown(label: np.ndarray, kind: Kind) -> np.ndarray:
+    """Return the classes that are true, for every layer: ``[..., 1, class]``."""
+    true = label if kind == "multilabel" else np.arange(len(CLASSES)) == label[..., None]
+    return true[..., None, :]

@@ -94,6 +94,44 @@ def test_a_cell_is_named_by_what_tells_it_from_the_others() -> None:
     assert labels(row(number="3f2a"), row(number="77ab")) == ["toy, 3f2a", "toy, 77ab"]
 
 
+def test_a_hash_that_tells_cells_apart_is_shown_by_its_beginning() -> None:
+    assert labels(*(row(task=letter * 64) for letter in "ab")) == ["toy, task=aaaaaaaa", "toy, task=bbbbbbbb"]
+    assert labels(row(task="a" * 64), row(task="x" * 64))[1] == f"toy, task={'x' * 64}"
+
+
+def seeded(value: float | None, seed: int, **facts: Any) -> Row:
+    """Return a cell whose weights and number follow its seed."""
+    plain = row(number=f"{seed:02d}", seed=seed, weights=f"w{seed}", **facts)
+    return Row(plain.place, plain.facts, {"best_layer": 6.0 + seed, "score": value}, {})
+
+
+def means(*rows: Row) -> list[list[str]]:
+    return [line.split() for line in printed(*rows, width=200) if " seeds " in line]
+
+
+def test_cells_that_differ_in_their_seed_alone_have_a_row_with_mean_and_deviation() -> None:
+    lines = means(seeded(0.5, 1), seeded(0.7, 2), seeded(0.6, 3))
+    assert lines == [["toy,", "3", "seeds", "8.00", "±", "1.00", "0.60", "±", "0.10"]]
+    assert "  ±: standard deviation over seeds" in printed(seeded(0.5, 1), seeded(0.7, 2))
+
+
+def test_a_score_that_is_undefined_for_one_seed_has_no_mean() -> None:
+    assert means(seeded(0.5, 1), seeded(None, 2)) == [["toy,", "2", "seeds", "7.50", "±", "0.71", "undefined"]]
+
+
+def test_cells_that_differ_in_more_than_their_seed_are_kept_apart() -> None:
+    grid = [seeded(0.5 + seed / 10, seed, rate=rate) for rate in (1, 2) for seed in (0, 1)]
+    assert [line[:4] for line in means(*grid)] == [["toy,", f"rate={rate},", "2", "seeds"] for rate in (1, 2)]
+    assert means(seeded(0.5, 0, task="a" * 64), seeded(0.6, 1, task="b" * 64)) == []  # other proteins
+    assert means(row("a", seed=0), row("b", seed=1)) == []
+    assert means(row(number="3f2a", seed=0), row(number="77ab", seed=0)) == []  # the same seed twice
+    assert not any("±" in line for line in printed(row("a"), row("b")))
+
+
+def test_rows_over_seeds_are_not_in_the_file() -> None:
+    assert {line["variant"] for line in lines_of(seeded(0.5, 1), seeded(0.7, 2))} == {"seed=1", "seed=2"}
+
+
 def test_a_name_with_brackets_is_shown_as_it_is() -> None:
     assert labels(row(path="[red]a"), row(path="[red]b")) == ["toy, path=[red]a", "toy, path=[red]b"]
 

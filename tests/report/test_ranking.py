@@ -1,13 +1,16 @@
 """The table of layers fits a terminal and says what the file says."""
 
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
-from plmdepth.report.ranking import answers, ranking_table
+from plmdepth.report.ranking import answers, composition_alone, print_ranking, ranking_table
+from plmdepth.results.record import Record
+from tests.report.test_figures import curves
 
 
 def layers(splits: tuple[str, ...] = ("valid", "test"), metric: str = "f1_max", n_layers: int = 33) -> pd.DataFrame:
@@ -76,3 +79,43 @@ def test_the_answer_names_the_layer_and_its_gain(gain: float | None, interval: A
     (sentence,) = answers({"scalars": scalars, "scalar_intervals": {"test_f1_max_gain": interval}}, "f1_max")
     assert sentence.startswith("Layer 5 is the best on validation")
     assert sentence.endswith(said)
+
+
+def result_of(**scalars: Any) -> dict[str, Any]:
+    """Return what a record says of a best layer and of composition alone."""
+    known = {"best_layer": 20.0, "test_f1_max_best": 0.95, "test_f1_max_gain": 0.033}
+    known |= {"test_f1_max_composition": 0.412, "test_f1_max_over_composition": 0.538}
+    intervals = {f"test_f1_max_{name}": None for name in ("best", "gain")}
+    intervals |= {"test_f1_max_composition": {"low": 0.39, "high": 0.43}}
+    intervals |= {"test_f1_max_over_composition": {"low": 0.51, "high": 0.56}}
+    task = {"metric": "f1_max", "proteins": {"train": 5000}, "classes_without_a_positive_in_train": []}
+    return {
+        **{"scalars": known | scalars, "scalar_intervals": intervals, "task": task},
+        "composition": {"proteins": 5000},
+    }
+
+
+def test_composition_alone_is_said_with_its_interval_and_what_the_best_layer_adds() -> None:
+    assert composition_alone(result_of(), "f1_max") == [
+        "Composition alone: 0.412 [0.390, 0.430] f1_max on test; the best layer is +0.538 [+0.510, +0.560] against it."
+    ]
+
+
+def test_composition_fitted_on_a_part_of_the_proteins_is_said_to_be() -> None:
+    result = result_of() | {"composition": {"proteins": 1200}}
+    assert "(fitted on 1,200 of 5,000 proteins)" in composition_alone(result, "f1_max")[0]
+
+
+def test_what_is_not_known_of_composition_is_not_said() -> None:
+    assert composition_alone({"scalars": {}, "scalar_intervals": {}}, "f1_max") == []  # a record without it
+    (sentence,) = composition_alone(result_of(test_f1_max_over_composition=None), "f1_max")
+    assert sentence == "Composition alone: 0.412 [0.390, 0.430] f1_max on test."
+
+
+def test_the_terminal_shows_composition_below_the_answer(tmp_path: Path) -> None:
+    layers().to_csv(tmp_path / "layers.csv", index=False)
+    console = Console(file=StringIO(), width=80)
+    print_ranking(Record(tmp_path, result_of(), curves(), ""), console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    (answer,) = (place for place, line in enumerate(lines) if line.startswith("  Layer 20 is the best"))
+    assert lines[answer + 1].startswith("  Composition alone: 0.412 [0.390, 0.430]")

@@ -14,7 +14,7 @@ from wandb.proto import wandb_internal_pb2
 
 from plmdepth.results.identity import Identity
 from plmdepth.results.record import CURVE_COLUMNS, Record
-from plmdepth.results.wandb_sink import WandbSink, WandbTracking, curve_name, history
+from plmdepth.results.wandb_sink import WandbSink, WandbTracking, curve_name, epochs, history
 
 CELL = Identity("analyze", "esm2_8m", "demo", "suite", {"model": {"name": "esm2_8m", "dtype": "float32"}, "seed": 3})
 LOG_HEADER, BLOCK = 7, 32768
@@ -51,6 +51,15 @@ CURVES = pd.DataFrame(
         _point("cosine", "", 2, None),
     ],
     columns=CURVE_COLUMNS.names,
+)
+
+
+HISTORY = pd.DataFrame(
+    [
+        {"epoch": epoch, "layer": layer, "train/loss": 2.0 - epoch - layer / 10, "val/loss": 3.0 - epoch}
+        for epoch in (0, 1)
+        for layer in (0, 6)
+    ]
 )
 
 
@@ -124,6 +133,7 @@ def _record(folder: Path) -> Record:
     folder.mkdir()
     for name in ("curves.parquet", "sequences.parquet", "layers.csv", "result.json", "config.yaml", "status.json"):
         (folder / name).write_text(name)
+    HISTORY.to_parquet(folder / "history.parquet")
     result = {"scalars": {"ed_kl": 1.0, "ed_cosine": None, "accuracy_final": 0.5}}
     return Record(folder=folder, result=result, curves=CURVES, config="")
 
@@ -148,7 +158,7 @@ def offline(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
-def test_every_curve_is_bound_to_layer_by_its_exact_name(log: Log) -> None:
+def test_every_curve_is_bound_to_its_axis_by_its_exact_name(log: Log) -> None:
     metrics = log.all("metric")
     assert {metric.name: metric.step_metric for metric in metrics} == {
         "layer": "",
@@ -156,6 +166,8 @@ def test_every_curve_is_bound_to_layer_by_its_exact_name(log: Log) -> None:
         "curves/logit_lens/kl_to_final": "layer",
         "curves/residual/cosine": "layer",
         "curves/residual/cosine/mlp": "layer",
+        "epoch": "",
+        **{f"{split}/loss/layer_{layer}": "epoch" for split in ("train", "val") for layer in ("00", "06")},
     }
     assert all(metric.glob_name == "" for metric in metrics)
 
@@ -183,12 +195,22 @@ def test_a_row_of_the_history_holds_the_values_of_its_layer(log: Log) -> None:
     }
 
 
+def test_the_training_has_one_row_an_epoch_with_the_losses_of_every_layer(log: Log) -> None:
+    assert [row for row in log.rows() if "epoch" in row] == [
+        {
+            **{"epoch": epoch, "train/loss/layer_00": 2.0 - epoch, "train/loss/layer_06": 2.0 - epoch - 0.6},
+            **{"val/loss/layer_00": 3.0 - epoch, "val/loss/layer_06": 3.0 - epoch},
+        }
+        for epoch in (0, 1)
+    ]
+
+
 def test_the_table_is_logged_once_with_every_point(log: Log) -> None:
     tables = [row for row in log.rows() if any(key.startswith("table/") for key in row)]
     assert len(tables) == 1
     assert tables[0]["table/curves/nrows"] == 7
     assert tables[0]["table/curves/ncols"] == 17
-    assert len(log.rows()) == 4
+    assert len(log.rows()) == 4 + 2
 
 
 def test_the_table_holds_the_exact_points(published: Path) -> None:
@@ -232,16 +254,19 @@ def test_the_record_itself_goes_along(log: Log) -> None:
     (artifact,) = [each for each in log.all("artifact") if each.type == "record"]
     assert artifact.name == "record-cell"
     names = {entry.path for entry in artifact.manifest.contents}
-    assert names == {"curves.parquet", "sequences.parquet", "layers.csv", "result.json", "config.yaml"}
+    tables = {"curves.parquet", "sequences.parquet", "history.parquet", "layers.csv"}
+    assert names == tables | {"result.json", "config.yaml"}
 
 
-def test_a_record_without_a_table_of_sequences_is_sent_as_it_is(tmp_path: Path) -> None:
+def test_a_record_without_sequences_and_without_a_training_is_sent_as_it_is(tmp_path: Path) -> None:
     record, handle = _record(tmp_path / "cell"), MagicMock()
-    (record.folder / "sequences.parquet").unlink()
+    for name in ("sequences", "history"):
+        (record.folder / f"{name}.parquet").unlink()
     with _offline_in(tmp_path):
         WandbSink(handle).publish(record)
     (artifact,) = handle.log_artifact.call_args.args
     assert set(artifact.manifest.entries) == {"curves.parquet", "layers.csv", "result.json", "config.yaml"}
+    assert "epoch" not in {call.args[0] for call in handle.define_metric.call_args_list}
 
 
 def test_a_run_that_went_well_is_closed_as_such(log: Log) -> None:
@@ -302,6 +327,18 @@ def test_history_leaves_out_undefined_values() -> None:
 def test_history_counts_layers_in_whole_numbers() -> None:
     (row,) = history(pd.DataFrame([_point("norm", "residual", 1, 3.0)]))
     assert type(row["layer"]) is int
+
+
+def test_epochs_come_in_order_whatever_the_order_of_the_table() -> None:
+    rows = epochs(HISTORY.iloc[::-1])
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert type(rows[0]["epoch"]) is int
+    assert rows[1]["train/loss/layer_06"] == pytest.approx(0.4)
+
+
+def test_epochs_leave_out_undefined_values_and_what_is_no_metric() -> None:
+    table = HISTORY.assign(**{"val/loss": [1.0, float("nan"), 1.0, 1.0], "seconds": 2.0})
+    assert set(epochs(table)[0]) == {"epoch", "train/loss/layer_00", "train/loss/layer_06", "val/loss/layer_00"}
 
 
 def test_a_curve_has_the_same_name_for_every_model() -> None:

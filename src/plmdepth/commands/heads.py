@@ -12,10 +12,11 @@ from plmdepth.commands.cells import Cell, finished
 from plmdepth.commands.objects import build, check_run_options, options
 from plmdepth.commands.trainers import build_trainer
 from plmdepth.errors import InputError
+from plmdepth.probes.layerwise.cell import ProbeCell, check_task
 from plmdepth.probes.layerwise.recipe import HeadRecipe
-from plmdepth.probes.layerwise.run import ProbeCell, check_task, run_probe_cell
+from plmdepth.probes.layerwise.run import run_probe_cell
 from plmdepth.proteins.datasets.labelled import LabelledDataset
-from plmdepth.report.probe_figure import write_probe_figure
+from plmdepth.report.probe_figure import write_probe_figures
 from plmdepth.report.ranking import print_ranking
 from plmdepth.results.record import read_record
 
@@ -25,12 +26,17 @@ _WITHOUT_NUMBERS = ("cache", "cache_gigabytes")  # decide where features are kep
 def train_heads(config: DictConfig, recipe: HeadRecipe, console: Console) -> Path:
     """Run the cell unless its record is there, then show which layer serves the task best; return its folder."""
     cell = configured_heads(config, recipe)
-    folder = finished(Cell(cell.identity, partial(run_probe_cell, cell, draw=write_probe_figure)), config, console)
+    folder = finished(Cell(cell.identity, partial(_run, cell, console)), config, console)
     print_ranking(read_record(folder), console)
-    if not recipe.reads_residues:
+    if recipe.layers is None:
         use = f"python analyze.py metric=early_exit probe_run={folder}"
         console.print(f"  leave early: {use}", highlight=False, markup=False, soft_wrap=True)
     return folder
+
+
+def _run(cell: ProbeCell, console: Console, folder: Path, config: str) -> None:
+    console.print(f"  {cell.plan}", highlight=False, markup=False, soft_wrap=True)
+    run_probe_cell(cell, folder, config, draw=write_probe_figures)
 
 
 def configured_heads(config: DictConfig, recipe: HeadRecipe) -> ProbeCell:
@@ -47,7 +53,7 @@ def configured_heads(config: DictConfig, recipe: HeadRecipe) -> ProbeCell:
     task = dataset.task(model.max_length, config.seed)
     check_task(task, recipe)
     deciding = {key: value for key, value in options(config, "probe").items() if key not in _WITHOUT_NUMBERS}
-    return ProbeCell(
+    cell = ProbeCell(
         model=model,
         task=task,
         recipe=recipe,
@@ -57,6 +63,8 @@ def configured_heads(config: DictConfig, recipe: HeadRecipe) -> ProbeCell:
         features=Path(config.outputs) / "features",
         tokens_per_batch=dataset.tokens_per_batch,
     )
+    cell.plan.check()  # names wrong layers too
+    return cell
 
 
 def labelled_options() -> list[str]:

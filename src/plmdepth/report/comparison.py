@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from rich import box
@@ -18,8 +19,11 @@ from plmdepth.results.identity import Place, flat, place_of
 
 _COLUMNS = ("model", "dataset", "metric", "id", "variant", "n_layers", "scalar", "value", "low", "high")
 _HASHES = ("id", "weights", "proteins")
-_WIDTH = 19  # of a column: "0.67 [0.67, 0.67]" and the space beside it
+_WIDTH = 21  # of a column: "-0.67 [-0.67, -0.67]" and the space beside it
 _UNDEFINED = "undefined"
+_SEED = "seed"
+_OF_SEEDS = (_SEED, "id", "weights")  # what another seed changes; the proteins are the same
+_DIGEST, _SHORT = 64, 8  # letters of a hash, and those that tell it from others
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,11 @@ def print_comparison(rows: Sequence[Row], failures: Sequence[tuple[str, str]], c
         console: where it goes; a table that is wider is split by its columns.
     """
     console.print(f"{len(rows) + len(failures)} cells{_shared(rows)}", highlight=False, soft_wrap=True)
-    for table in _tables(rows, console.width):
+    seeds = _over_seeds(rows)
+    for table in _tables(rows, seeds, console.width):
         console.print(table)
+    if seeds:
+        console.print("  ±: standard deviation over seeds", highlight=False, markup=False)
     for cell, message in failures:
         console.print(f"  {cell}: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
     if any(name.startswith("ed_") for name in _shown(rows).values()):
@@ -86,10 +93,28 @@ def _lines(row: Row, variant: str) -> Iterator[tuple[Any, ...]]:
         yield (*cell, name, value, ends.get("low"), ends.get("high"))
 
 
-def _tables(rows: Sequence[Row], width: int) -> Iterator[Table]:
-    """Yield the table, in as many pieces as the width asks for."""
-    labels, columns = _labels(rows), list(_shown(rows).items())
-    each = max(1, (width - max(map(len, labels), default=0) - 3) // _WIDTH)
+def _over_seeds(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Return the rows that differ in their seed alone, where there are several, with a name for them together."""
+    alike: dict[tuple[Any, ...], list[Row]] = {}
+    names: dict[tuple[Any, ...], str] = {}
+    for name, row in zip(_named(rows, _told(rows, (*_HASHES, _SEED))), rows, strict=True):
+        facts = ((key, str(value)) for key, value in row.facts.items() if _last_word(key) not in _OF_SEEDS)
+        group = (*row.place[:-1], *sorted(facts))
+        alike.setdefault(group, []).append(row)
+        names[group] = name
+    groups = [(f"{names[key]}, {len(members)} seeds", members) for key, members in alike.items()]
+    return [(name, members) for name, members in groups if len(_seeds(members)) == len(members) > 1]
+
+
+def _seeds(rows: Sequence[Row]) -> set[Any]:
+    return {row.facts[_SEED] for row in rows if _SEED in row.facts}
+
+
+def _tables(rows: Sequence[Row], seeds: Sequence[tuple[str, Sequence[Row]]], width: int) -> Iterator[Table]:
+    """Yield the table, in as many pieces as the width asks for; rows over seeds stand below the cells."""
+    labels, columns = _named(rows, _variants(rows)), list(_shown(rows).items())
+    widest = max(map(len, [*labels, *(label for label, _ in seeds)]), default=0)
+    each = max(1, (width - widest - 3) // _WIDTH)
     for start in range(0, max(1, len(columns)), each) if rows else ():
         piece = columns[start : start + each]
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -99,6 +124,10 @@ def _tables(rows: Sequence[Row], width: int) -> Iterator[Table]:
         for label, row in zip(labels, rows, strict=True):
             if not start or any(name in row.scalars for name, _ in piece):  # every cell stands in the first piece
                 table.add_row(Text(label), *(_cell(row, name) for name, _ in piece))
+        table.add_section()
+        for label, group in seeds:
+            if any(name in group[0].scalars for name, _ in piece):
+                table.add_row(Text(label), *(_mean(group, name) for name, _ in piece))
         yield table
 
 
@@ -119,6 +148,15 @@ def _cell(row: Row, name: str) -> str:
     return _number(value) + (f" [{_number(interval['low'])}, {_number(interval['high'])}]" if interval else "")
 
 
+def _mean(rows: Sequence[Row], name: str) -> str:
+    """Return mean and standard deviation of a scalar over cells; undefined where it is so in any of them."""
+    values = [row.scalars[name] for row in rows if name in row.scalars]
+    known = [value for value in values if value is not None]
+    if len(known) < len(rows):
+        return _UNDEFINED if values else ""
+    return f"{_number(mean(known))} ± {_number(stdev(known))}"
+
+
 def _number(value: float) -> str:
     return f"{value:.2g}" if 0 < abs(value) < 0.01 else f"{value:.2f}"
 
@@ -130,32 +168,45 @@ def _shared(rows: Sequence[Row]) -> str:
     return f": {', '.join(same)}" if same else ""
 
 
-def _labels(rows: Sequence[Row]) -> list[str]:
+def _named(rows: Sequence[Row], variants: Sequence[str]) -> list[str]:
     """Return a name for every row: its model, and what else tells it from the others."""
     fields = [field for field in ("dataset", "measurement") if len({getattr(row.place, field) for row in rows}) > 1]
     names = [" x ".join([row.place.model, *(getattr(row.place, field) for field in fields)]) for row in rows]
-    return [f"{name}, {variant}" if variant else name for name, variant in zip(names, _variants(rows), strict=True)]
+    return [f"{name}, {variant}" if variant else name for name, variant in zip(names, variants, strict=True)]
 
 
 def _variants(rows: Sequence[Row]) -> list[str]:
     """Return, for every row, what tells it from other rows of the same model, data set and measurement."""
+    alike = Counter(row.place[1:-1] for row in rows)
+    told = zip(rows, _told(rows, _HASHES), strict=True)
+    return [variant or (row.place.id if alike[row.place[1:-1]] > 1 else "") for row, variant in told]
+
+
+def _told(rows: Sequence[Row], untold: Sequence[str]) -> list[str]:
+    """Return, for every row, the facts in which it differs from its like, without some of them."""
     alike: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         alike.setdefault(row.place[1:-1], []).append(row)
-    telling = {place: _telling(group) for place, group in alike.items()}
-    return [_variant(row, telling[row.place[1:-1]]) if len(alike[row.place[1:-1]]) > 1 else "" for row in rows]
+    telling = {place: _telling(group, untold) for place, group in alike.items()}
+    return [_variant(row, telling[row.place[1:-1]]) for row in rows]
 
 
-def _telling(rows: Sequence[Row]) -> dict[str, str]:
+def _telling(rows: Sequence[Row], untold: Sequence[str]) -> dict[str, str]:
     """Return the facts in which rows differ, each with its name: the last word of its key where that is enough."""
-    keys = dict.fromkeys(key for row in rows for key in row.facts if _last_word(key) not in _HASHES)
+    keys = dict.fromkeys(key for row in rows for key in row.facts if _last_word(key) not in untold)
     differing = [key for key in keys if len({str(row.facts.get(key)) for row in rows}) > 1]
     words = Counter(_last_word(key) for key in differing)
     return {key: _last_word(key) if words[_last_word(key)] == 1 else key for key in differing}
 
 
 def _variant(row: Row, telling: Mapping[str, str]) -> str:
-    return " ".join(f"{name}={row.facts[key]}" for key, name in telling.items() if key in row.facts) or row.place.id
+    return " ".join(f"{name}={_value(row.facts[key])}" for key, name in telling.items() if key in row.facts)
+
+
+def _value(fact: Any) -> str:
+    """Return a fact as it is shown, a hash by its beginning."""
+    text = str(fact)
+    return text[:_SHORT] if len(text) == _DIGEST and not set(text) - set("0123456789abcdef") else text
 
 
 def _last_word(key: str) -> str:

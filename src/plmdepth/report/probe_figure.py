@@ -1,19 +1,30 @@
-"""The figure of a probe: how well every layer serves the task, and how far it is from the last."""
+"""The figures of a probe: how well every layer serves the task, how far it is from the last, and how heads learnt."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 
 from plmdepth.report.figures import Panel, draw
-from plmdepth.report.style import save, subtitle
+from plmdepth.report.style import COLOURS, save, subtitle
+from plmdepth.report.training_figure import write_training_figure
 from plmdepth.results.atomic import read_json
 
 _GAP = "difference_to_last"
+_SPLITS = 4  # lines that can be told apart; layers.csv has all
+
+
+def write_probe_figures(folder: Path) -> list[Path]:
+    """Draw the tables that a probe left in a folder; return the files, in its ``figures``."""
+    return [*write_probe_figure(folder), *write_training_figure(folder)]
 
 
 def write_probe_figure(folder: Path) -> list[Path]:
-    """Draw the tables that a probe left in a folder; return the files, in its ``figures``."""
-    metric = str((read_json(folder / "result.json") or {})["task"]["metric"])
+    """Draw the scores of all layers beside what composition alone reaches; return the files."""
+    result = read_json(folder / "result.json") or {}
+    metric = str(result["task"]["metric"])
     curves, layers = pd.read_parquet(folder / "curves.parquet"), pd.read_csv(folder / "layers.csv")
     rows = probe_rows(layers, metric).assign(n_layers=curves["n_layers"].iloc[0])
     panels = (
@@ -22,12 +33,31 @@ def write_probe_figure(folder: Path) -> list[Path]:
     )
     title = f"How well each layer serves the task\n{subtitle(curves)}; bands: 95 % intervals"
     (folder / "figures").mkdir(exist_ok=True)
-    return save(draw(rows, title, panels), folder / "figures" / "probe")
+    figure = draw(rows, title, panels)
+    draw_composition(figure.axes[0], result["scalars"], metric, list(dict.fromkeys(rows["component"])))
+    return save(figure, folder / "figures" / "probe")
+
+
+def draw_composition(axis: Axes, scalars: Mapping[str, Any], metric: str, splits: list[str]) -> None:
+    """Draw what composition alone reads on test as a line across, where it is known.
+
+    Args:
+        axis: where the scores of the layers are drawn.
+        scalars: of the record.
+        metric: the score.
+        splits: the lines that are there, in their order.
+    """
+    value = scalars.get(f"test_{metric}_composition")
+    if value is not None:
+        colour = COLOURS[splits.index("test") % len(COLOURS)]
+        axis.axhline(value, color=colour, linewidth=1.0, linestyle=(0, (6, 3)), label="composition, test")
+        above = (0.0, 1.0)  # the axes, where it hides no line
+        axis.legend(fontsize=8, loc="lower left", bbox_to_anchor=above, ncols=3, columnspacing=1.0, frameon=False)
 
 
 def probe_rows(layers: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return the score and the difference of every split as curves: a row a quantity, split and layer."""
-    splits = [name.removesuffix(f"_{metric}") for name in layers.columns if name.endswith(f"_{metric}")]
+    splits = [name.removesuffix(f"_{metric}") for name in layers.columns if name.endswith(f"_{metric}")][:_SPLITS]
     parts = []
     for quantity in (metric, _GAP):
         for split in splits:

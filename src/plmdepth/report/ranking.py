@@ -21,7 +21,10 @@ def print_ranking(record: Record, console: Console) -> None:
     console.print(f"{first['model']} on {first['dataset']}: {task['metric']} by layer", highlight=False, soft_wrap=True)
     console.print(ranking_table(table, task["metric"]))
     console.print("  ±: half of the 95 % interval over proteins; all layers are in layers.csv", highlight=False)
-    for sentence in answers(record.result, task["metric"]):
+    last = int(table["layer"].max())
+    compared = "the last layer" if last == first["n_layers"] else f"layer {last}, the last with a head"
+    found = answers(record.result, task["metric"], compared)
+    for sentence in [*found, *composition_alone(record.result, task["metric"])]:
         console.print(f"  {sentence}", highlight=False, soft_wrap=True)
     missing = task["classes_without_a_positive_in_train"]
     if missing:
@@ -44,18 +47,34 @@ def ranking_table(table: pd.DataFrame, metric: str) -> Table:
     return shown
 
 
-def answers(result: Any, metric: str) -> list[str]:
-    """Return the sentences that say which layer to take."""
+def answers(result: Any, metric: str, compared: str = "the last layer") -> list[str]:
+    """Return the sentences that say which layer to take, and what it gains against the one it is compared with."""
     scalars, intervals = result["scalars"], result["scalar_intervals"]
     layer = int(scalars["best_layer"])
     gain, interval = scalars[f"test_{metric}_gain"], intervals[f"test_{metric}_gain"]
     if gain is None:
         return [f"Layer {layer} is the best on validation."]
-    bounds = f" [{interval['low']:+.3f}, {interval['high']:+.3f}]" if interval else ""
     return [
         f"Layer {layer} is the best on validation; on test it reads {scalars[f'test_{metric}_best']:.3f} {metric}, "
-        f"{gain:+.3f}{bounds} against the last layer."
+        f"{gain:+.3f}{_bounds(interval, '+')} against {compared}."
     ]
+
+
+def composition_alone(result: Any, metric: str) -> list[str]:
+    """Return what a regression on composition reads on test without a model, where the record knows it."""
+    scalars, intervals = result["scalars"], result["scalar_intervals"]
+    alone, over = f"test_{metric}_composition", f"test_{metric}_over_composition"
+    if scalars.get(alone) is None:
+        return []
+    gap = "" if scalars[over] is None else f"; the best layer is {scalars[over]:+.3f}{_bounds(intervals[over], '+')}"
+    score = f"{scalars[alone]:.3f}{_bounds(intervals[alone])} {metric} on test"
+    used, there = result["composition"]["proteins"], result["task"]["proteins"]["train"]
+    part = f" (fitted on {used:,} of {there:,} proteins)" if used < there else ""
+    return [f"Composition alone: {score}{part}{gap and f'{gap} against it'}."]
+
+
+def _bounds(interval: Any, sign: str = "") -> str:
+    return f" [{interval['low']:{sign}.3f}, {interval['high']:{sign}.3f}]" if interval else ""
 
 
 def _with_half(row: dict[Any, Any], column: str, sign: str = "") -> str:

@@ -1,11 +1,12 @@
 """``tracking=wandb``: one run a cell, fed from the record.
 
 Layer curves are native history: one row a layer, every curve bound by its exact name to ``layer``, with ``depth``
-beside it, so that the runs of many models overlay in one panel. The exact numbers go along as one long table and as the
-parquet file itself.
+beside it, so that the runs of many models overlay in one panel. Where the record holds the history of a training, its
+``train/`` and ``val/`` metrics are one row an epoch, bound to ``epoch``. The exact numbers go along as one long table
+and as the parquet files themselves.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +17,8 @@ import wandb
 from plmdepth.results.identity import Identity, flat
 from plmdepth.results.record import Record
 
-_SENT = ("curves.parquet", "sequences.parquet", "result.json", "config.yaml")  # of these and all .csv, what is there
+_HISTORY = "history.parquet"
+_SENT = ("curves.parquet", "sequences.parquet", _HISTORY, "result.json", "config.yaml")  # and all .csv: what is there
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,15 @@ class WandbSink:
     handle: Any
 
     def publish(self, record: Record) -> None:
-        """Send curves, table, scalars and the parquet file of a record."""
+        """Send curves, history, table, scalars and files of a record."""
         curves = record.curves
         first = curves.iloc[0]
         self.handle.config.update(
             {name: _plain(first[name]) for name in ("family", "parameters", "n_layers", "objective")}
         )
-        rows = history(curves)
-        _bind_to_layers(self.handle, {name for row in rows for name in row} - {"layer", "depth"})
-        for row in rows:
-            self.handle.log(row)
+        self._log(history(curves), "layer", beside=("depth",))
+        if (path := record.folder / _HISTORY).exists():
+            self._log(epochs(pd.read_parquet(path)), "epoch")
         self.handle.log({"table/curves": wandb.Table(dataframe=curves)})
         self.handle.summary.update({k: v for k, v in record.result["scalars"].items() if v is not None})
         artifact = wandb.Artifact(f"record-{record.folder.name}", type="record")
@@ -80,13 +81,15 @@ class WandbSink:
             artifact.add_file(str(path))
         self.handle.log_artifact(artifact)
 
-
-def _bind_to_layers(handle: Any, names: set[str]) -> None:
-    """Bind every curve by its exact name to ``layer``; patterns that overlap would win at random."""
-    for axis in ("layer", "depth"):
-        handle.define_metric(axis)
-    for name in sorted(names):
-        handle.define_metric(name, step_metric="layer")
+    def _log(self, rows: Sequence[Mapping[str, float]], axis: str, beside: tuple[str, ...] = ()) -> None:
+        """Log rows with every curve bound by its exact name to an axis; patterns that overlap would win at random."""
+        axes = (axis, *beside)
+        for name in axes:
+            self.handle.define_metric(name)
+        for name in sorted({name for row in rows for name in row} - {*axes}):
+            self.handle.define_metric(name, step_metric=axis)
+        for row in rows:
+            self.handle.log(row)
 
 
 def history(curves: pd.DataFrame) -> list[dict[str, float]]:
@@ -97,6 +100,24 @@ def history(curves: pd.DataFrame) -> list[dict[str, float]]:
     for _, points in named.dropna(subset="value").groupby("layer"):
         values = dict(zip(points["name"], points["value"], strict=True))
         rows.append({"layer": points["layer"].iloc[0].item(), "depth": points["depth"].iloc[0].item(), **values})
+    return rows
+
+
+def epochs(table: pd.DataFrame) -> list[dict[str, float]]:
+    """Return one row an epoch: ``epoch`` and every metric of every layer that has a value there.
+
+    Args:
+        table: ``epoch``, ``layer`` and metrics, whose names have a slash: ``train/loss`` is of layer 6
+            ``train/loss/layer_06``.
+    """
+    metrics = [name for name in table.columns if "/" in name]
+    rows = []
+    for _, points in table.groupby("epoch"):
+        row = {"epoch": points["epoch"].iloc[0].item()}
+        for name in metrics:
+            known = points.dropna(subset=name)
+            row |= {f"{name}/layer_{layer:02d}": v for layer, v in zip(known["layer"], known[name], strict=True)}
+        rows.append(row)
     return rows
 
 

@@ -104,6 +104,9 @@ def test_the_losses_are_means_over_rows_and_classes() -> None:
     labels = torch.tensor([1, 0])
     naive = -logits[:, 0].double().log_softmax(-1)[[0, 1], labels].mean()
     torch.testing.assert_close(multiclass_loss(logits, labels).double(), naive[None])
+    alone = -logits[:1, 0].double().log_softmax(-1)[0, labels[0]]
+    torch.testing.assert_close(multiclass_loss(logits[:1], labels[:1]).double(), alone[None])
+    assert multiclass_loss(logits[:0], labels[:0]).tolist() == [0.0]  # no residue of a batch is scored
 
 
 def test_a_pass_holds_every_row_once_in_an_order_of_its_own() -> None:

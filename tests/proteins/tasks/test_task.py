@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,3 +59,16 @@ def test_the_digest_does_not_depend_on_the_order() -> None:
 )
 def test_the_digest_depends_on_labels_classes_and_splits(other: Task) -> None:
     assert other.digest != task("multiclass", "ab", train=[0, 1]).digest
+
+
+def test_all_splits_but_train_and_the_subsets_of_test_are_scored() -> None:
+    mine = replace(
+        task("multiclass", "ab", train=[0], valid=[0, 1], test=[0, 1, 1], hard=[1]),
+        subsets={"identity_30": frozenset({"test_2", "test_0"}), "identity_95": frozenset()},
+    )
+    assert [(part.name, part.split, list(part.places)) for part in mine.parts] == [
+        ("valid", "valid", [0, 1]),
+        ("test", "test", [0, 1, 2]),
+        ("hard", "hard", [0]),
+        ("test_identity_30", "test", [0, 2]),
+    ]

@@ -1,22 +1,32 @@
 """Batches of features and labels: from what was kept, or from the model as they are needed, for the same numbers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from plmdepth.language_models.layer_stack import LayerStack
+from plmdepth.probes.layerwise.cache import Shard
 from plmdepth.probes.layerwise.features import Pooling, pooled_states, residue_states, spelt
+from plmdepth.probes.layerwise.pooling import ProteinStates
 from plmdepth.proteins.protein import Protein
-from plmdepth.proteins.tasks.task import Labelled
+from plmdepth.proteins.tasks.task import NOT_SCORED, Labelled
 from plmdepth.randomness import keyed_generator
 
-FeatureBatch = tuple[Tensor, Tensor]
-"""Features ``[row, layer, feature]`` and labels: ``[row, class]`` of a multi-label task, else ``[row]``."""
+_OPEN_FILES = 64
+
+Features = Tensor | ProteinStates
+"""What heads read: ``[row, layer, feature]``, or the residues of proteins that they pool themselves."""
+FeatureBatch = tuple[Features, Tensor]
+"""Features and labels: ``[row, class]`` of a multi-label task, else ``[row]``."""
 ReadBatch = Callable[[Sequence[int]], FeatureBatch]
 """From the indices of proteins to their batch; a row is a protein, or a residue that has a label."""
 
@@ -36,41 +46,103 @@ class Kept:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Runs the model on the proteins of a batch and pools each."""
+    """Runs the model on the proteins of a batch and pools each; features are rounded as those that are kept."""
 
     stack: LayerStack
     proteins: Sequence[Protein]
     labels: Tensor
     pooling: Pooling
     device: torch.device
+    layers: Sequence[int] | None = None
+    dtype: torch.dtype = torch.float32
 
     def __call__(self, rows: Sequence[int]) -> FeatureBatch:
         """Return the batch of these proteins."""
         features = self.features([self.proteins[row] for row in rows])
-        return features.cpu(), self.labels[torch.tensor(rows)]
+        return features.to("cpu", self.dtype).float(), self.labels[torch.tensor(rows)]
 
     def features(self, proteins: Sequence[Protein]) -> Tensor:
         """Return ``[protein, layer, feature]``, on the model's device."""
         tokens = spelt(self.stack, [protein.sequence for protein in proteins], self.device)
-        return pooled_states(self.stack, tokens, self.pooling)
+        return pooled_states(self.stack, tokens, self.pooling, self.layers)
+
+
+ReadStates = Callable[[Sequence[int]], Tensor]
+"""From the places of proteins to the states of all their residues, ``[residue, layer, feature]``."""
 
 
 @dataclass(frozen=True)
-class Residues:
-    """Runs the model on the proteins of a batch and keeps every residue that has a label."""
+class LiveResidues:
+    """Runs the model on proteins and keeps every residue; features are rounded as those that are kept."""
 
     stack: LayerStack
-    labelled: Sequence[Labelled]
+    proteins: Sequence[Protein]
     device: torch.device
+    layers: Sequence[int] | None = None
+    dtype: torch.dtype = torch.float32
+
+    def __call__(self, rows: Sequence[int]) -> Tensor:
+        """Return the states of these proteins."""
+        return self.features([self.proteins[row] for row in rows]).to("cpu", self.dtype).float()
+
+    def features(self, proteins: Sequence[Protein]) -> Tensor:
+        """Return ``[residue, layer, feature]``, on the model's device."""
+        tokens = spelt(self.stack, [protein.sequence for protein in proteins], self.device)
+        return residue_states(self.stack, tokens, self.layers)
+
+
+class StoredResidues:
+    """Reads states from files, those of the wanted proteins alone: however large the files, memory does not grow.
+
+    Args:
+        shards: the files of all proteins.
+        lengths: residues of every protein.
+    """
+
+    def __init__(self, shards: Iterable[Shard], lengths: Sequence[int]) -> None:
+        self._places: dict[int, tuple[Path, int, int]] = {}
+        for path, members in shards:
+            ends = list(accumulate(lengths[index] for index in members))
+            for index, end in zip(members, ends, strict=True):
+                self._places[index] = (path, end - lengths[index], end)
+        self._features = lru_cache(_OPEN_FILES)(_features_of)
+
+    def __call__(self, rows: Sequence[int]) -> Tensor:
+        """Return the states of these proteins."""
+        found = (self._places[row] for row in rows)
+        return torch.cat([self._features(path)[start:end] for path, start, end in found]).float()
+
+
+@dataclass(frozen=True)
+class ScoredResidues:
+    """Reads the residues that have a label: each is a row."""
+
+    read: ReadStates
+    labels: Sequence[np.ndarray]
 
     def __call__(self, rows: Sequence[int]) -> FeatureBatch:
         """Return the batch of the residues of these proteins that have a label."""
-        chosen = [self.labelled[row] for row in rows]
-        tokens = spelt(self.stack, [each.protein.sequence for each in chosen], self.device)
-        labels = torch.full(tokens.ids.shape, -1)
-        labels[tokens.residues.cpu()] = torch.from_numpy(np.concatenate([each.label for each in chosen])).long()
-        kept = labels >= 0
-        return residue_states(self.stack, tokens, kept.to(self.device)).cpu(), labels[kept]
+        labels = torch.from_numpy(np.concatenate([self.labels[row] for row in rows])).long()
+        return self.read(rows)[labels != NOT_SCORED], labels[labels != NOT_SCORED]
+
+
+@dataclass(frozen=True)
+class WholeProteins:
+    """Reads all residues of proteins that have one label: what is pooled by heads that learn how."""
+
+    read: ReadStates
+    lengths: Sequence[int]
+    labels: Tensor
+
+    def __call__(self, rows: Sequence[int]) -> FeatureBatch:
+        """Return the batch of these proteins."""
+        lengths = torch.tensor([self.lengths[row] for row in rows])
+        segment = torch.arange(len(rows)).repeat_interleave(lengths)
+        return ProteinStates(self.read(rows), segment, len(rows)), self.labels[torch.tensor(rows)]
+
+
+def _features_of(path: Path) -> Any:
+    return safe_open(path, "pt").get_slice("features")
 
 
 class Batches(Dataset[FeatureBatch]):

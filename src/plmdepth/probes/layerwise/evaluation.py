@@ -13,6 +13,7 @@ from plmdepth.probes.layerwise.losses import probabilities
 from plmdepth.probes.scores.average_precision import AveragePrecision
 from plmdepth.probes.scores.class_scores import ClassScores
 from plmdepth.probes.scores.f1_max import F1Max
+from plmdepth.proteins.batches import token_budget_batches
 from plmdepth.proteins.tasks.task import Kind, Labelled
 
 BATCH = 64
@@ -70,24 +71,31 @@ def scores_of(kind: Kind, n_layers: int, n_classes: int, n_replicates: int) -> S
 
 @torch.no_grad()
 def evaluate(
-    heads: LayerHeads, read: ReadBatch, labelled: Sequence[Labelled], kind: Kind, seed: int, n_replicates: int
+    heads: LayerHeads,
+    read: ReadBatch,
+    labelled: Sequence[Labelled],
+    kind: Kind,
+    seed: int,
+    n_replicates: int,
+    batches: Sequence[Sequence[int]],
 ) -> Mapping[str, Estimate]:
     """Return every score of every layer on some proteins.
 
     Args:
-        heads: the trained heads.
+        heads: the trained heads, wherever they are.
         read: makes batches of them.
         labelled: the proteins.
         kind: what a label is.
         seed: of the bootstrap.
         n_replicates: bootstrap replicates.
+        batches: the places of those that are scored, each once; how they are divided changes nothing.
     """
     heads.eval()
+    device = next(heads.parameters()).device
     scores: Scores | None = None
-    for start in range(0, len(labelled), BATCH):
-        rows = range(start, min(start + BATCH, len(labelled)))
+    for rows in batches:
         features, labels = read(rows)
-        predicted = probabilities(heads(features), kind).transpose(0, 1)
+        predicted = probabilities(heads(features.to(device)), kind).transpose(0, 1).cpu()
         if scores is None:
             scores = scores_of(kind, len(predicted), predicted.shape[-1], n_replicates)
         chosen = [labelled[row] for row in rows]
@@ -95,6 +103,23 @@ def evaluate(
         scores.update(predicted, labels, weights, _segments(chosen, kind))
     assert scores is not None
     return scores.compute()
+
+
+def evaluation_batches(
+    labelled: Sequence[Labelled], places: Sequence[int], residues: bool, tokens: int
+) -> Sequence[Sequence[int]]:
+    """Return batches of proteins that fit into memory.
+
+    Args:
+        labelled: the proteins of a split.
+        places: those of them that are scored.
+        residues: whether all residues of a protein are read; without it one vector is.
+        tokens: most residues a batch, where they are read.
+    """
+    if residues:
+        batches = token_budget_batches([len(labelled[place].protein) for place in places], tokens)
+        return [[places[index] for index in batch] for batch in batches]
+    return [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
 
 
 def _segments(labelled: Sequence[Labelled], kind: Kind) -> Tensor:

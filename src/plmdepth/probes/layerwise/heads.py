@@ -1,16 +1,20 @@
 """One head a layer, side by side: each reads its own layer and learns alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from plmdepth.errors import InputError
+from plmdepth.probes.layerwise.features import mean_state
+from plmdepth.probes.layerwise.pooling import AttentionPooling, ProteinStates, proteins_of
 
 MakeHead = Callable[[int, int], nn.Module]
 """From features and classes to a head: features ``[row, feature]`` to logits ``[row, class]``."""
+Pool = Callable[[Tensor, Tensor], Tensor]
 
 LEAKY_SLOPE = 0.2
 BATCH_NORM_MOMENTUM = 0.2
@@ -48,31 +52,108 @@ def mlp_head(width: int, n_classes: int, hidden: int | None, dropout: float, bat
 
 
 class LayerHeads(nn.Module):
-    """Heads of layers 0..L.
+    """Heads of some layers.
 
     Args:
         make: makes one head.
-        n_heads: L + 1.
+        n_heads: how many there are.
         width: features.
         n_classes: classes.
+        numbers: the layer of each head, rising; None for 0, 1, ..., which are all layers where there are L + 1 heads.
+        pool: from states ``[protein, token, feature]`` and the residue mask ``[protein, token]`` to what a head reads.
     """
 
-    def __init__(self, make: MakeHead, n_heads: int, width: int, n_classes: int) -> None:
+    def __init__(
+        self,
+        make: MakeHead,
+        n_heads: int,
+        width: int,
+        n_classes: int,
+        numbers: Sequence[int] | None = None,
+        pool: Pool = mean_state,
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList([make(width, n_classes) for _ in range(n_heads)])
+        self.numbers = tuple(range(n_heads) if numbers is None else numbers)
+        self._pool = pool
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Any) -> Tensor:
         """Return logits ``[row, layer, class]`` of features ``[row, layer, feature]``."""
-        return torch.stack([head(features[:, layer]) for layer, head in enumerate(self.layers)], dim=1)
+        return torch.stack([head(features[:, place]) for place, head in enumerate(self.layers)], dim=1)
+
+    def of_layer(self, layer: int) -> nn.Module:
+        """Return the head of a layer."""
+        return self.layers[self.numbers.index(layer)]
 
     def read(self, layer: int, features: Tensor) -> Tensor:
-        """Return logits ``[row, class]`` of one layer's features ``[row, feature]``."""
-        logits: Tensor = self.layers[layer](features)
+        """Return logits ``[row, class]`` of one layer's features ``[row, feature]``, pooled already."""
+        logits: Tensor = self.of_layer(layer)(features)
         return logits
 
-    def state_of(self, layer: int) -> dict[str, Tensor]:
-        """Return a copy of one head's tensors."""
-        return {name: tensor.detach().clone() for name, tensor in self.layers[layer].state_dict().items()}
+    def pool(self, layer: int, states: Tensor, residues: Tensor) -> Tensor:  # noqa: ARG002 (attention pools by layer)
+        """Return what the head of a layer reads, ``[row, feature]``: a row a protein, or a residue.
+
+        Args:
+            layer: its number.
+            states: ``h_l``, ``[protein, token, feature]``.
+            residues: which tokens are residues, ``[protein, token]`` boolean.
+        """
+        return self._pool(states, residues)
+
+    def read_states(self, layer: int, states: Tensor, residues: Tensor) -> Tensor:
+        """Return logits ``[row, class]`` of states; arguments and rows are those of `pool`."""
+        return self.read(layer, self.pool(layer, states, residues))
+
+    def state_of(self, place: int) -> dict[str, Tensor]:
+        """Return a copy of the tensors of one head, counted from 0 among those that there are."""
+        return {name: tensor.detach().clone() for name, tensor in self.layers[place].state_dict().items()}
+
+
+class AttentionHeads(LayerHeads):
+    """Heads of some layers, each behind an attention pooling of its own.
+
+    Args:
+        make: makes one head.
+        n_heads: how many there are.
+        width: features.
+        n_classes: classes.
+        numbers: as in `LayerHeads`.
+    """
+
+    def __init__(
+        self, make: MakeHead, n_heads: int, width: int, n_classes: int, numbers: Sequence[int] | None = None
+    ) -> None:
+        super().__init__(lambda *sizes: _PooledHead(make(*sizes), width), n_heads, width, n_classes, numbers)
+
+    def forward(self, features: ProteinStates) -> Tensor:
+        """Return logits ``[protein, layer, class]`` of the residues of proteins."""
+        heads: Any = self.layers
+        pooled = [head.pooling(features.of_layer(place)) for place, head in enumerate(heads)]
+        return super().forward(torch.stack(pooled, dim=1))
+
+    def pool(self, layer: int, states: Tensor, residues: Tensor) -> Tensor:
+        """Return the proteins as the query of a layer weighs their residues, ``[protein, feature]``."""
+        head: Any = self.of_layer(layer)
+        pooled: Tensor = head.pooling(proteins_of(states, residues))
+        return pooled
+
+
+class _PooledHead(nn.Module):
+    """A head and the pooling that is learnt with it."""
+
+    def __init__(self, head: nn.Module, width: int) -> None:
+        super().__init__()
+        self.pooling = AttentionPooling(width)
+        self.head = head
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        logits: Tensor = self.head(pooled)
+        return logits
+
+
+def residue_rows(states: Tensor, residues: Tensor) -> Tensor:
+    """Return residues as they are, ``[residue, feature]``, in the order of their tokens: nothing is pooled."""
+    return states[residues].float()
 
 
 def write_heads(heads: LayerHeads, path: Path, metadata: Mapping[str, str]) -> None:

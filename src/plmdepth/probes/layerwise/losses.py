@@ -18,9 +18,9 @@ def multilabel_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def multiclass_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy; labels ``[row]``."""
+    """Return the cross-entropy; labels ``[row]``. Of no row, as where no residue of a batch is scored, it is 0."""
     per_row = cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1]), reduction="none")
-    return per_row.view(len(labels), -1).mean(0)
+    return per_row.view(-1, logits.shape[1]).sum(0) / max(len(labels), 1)
 
 
 def loss_of(kind: Kind) -> LayerLoss:

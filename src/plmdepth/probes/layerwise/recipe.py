@@ -1,6 +1,7 @@
 """``probe=linear | mlp | residue_mlp``: what heads look like and how they are trained."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,7 +17,9 @@ class HeadRecipe(ABC):
     """How one head a layer is trained with Adam.
 
     Attributes:
-        pooling: how a protein becomes one vector; a task with a label for each residue pools nothing.
+        pooling: how a protein becomes one vector; of no account where every residue has a label.
+            ``attention`` is learnt with the head of each layer.
+        layers: which layers have heads; None for all. The model is run no further than the last of them.
         epochs: most passes over the training proteins.
         batch_size: proteins a step.
         learning_rate: at the start.
@@ -26,15 +29,18 @@ class HeadRecipe(ABC):
         patience: passes.
         stop_after: a layer's head is kept as it was at its lowest validation loss, and no longer looked at when the
             loss has not fallen for so many passes; training ends when this holds for all layers.
-        cache: whether pooled features are kept on disk; without it the model runs in every pass, for the same numbers.
-        cache_dtype: precision of kept features.
-        cache_gigabytes: most that they may take.
+        cache: whether features are kept on disk; without it the model runs in every pass, for the same numbers.
+        cache_dtype: precision of features, whether they are kept or not.
+        cache_gigabytes: most that they may take. Features of residues that take more are not kept; a task that reads
+            one vector a protein is refused.
         n_replicates: bootstrap replicates of the scores.
     """
 
     name: ClassVar[str]
-    reads_residues: ClassVar[bool] = False
+    residues_only: ClassVar[bool] = False
+    """Whether the settings are for labels of residues alone; without it any task is read."""
     pooling: Pooling = "mean"
+    layers: Sequence[int] | None = None
     epochs: int = 50
     batch_size: int = 8
     learning_rate: float = 1e-4
@@ -56,6 +62,23 @@ class HeadRecipe(ABC):
                 raise InputError(f"probe.{option} must be above 0, got {getattr(self, option)}")
         if self.n_replicates < 2:
             raise InputError(f"probe.n_replicates={self.n_replicates}: an interval needs 2 or more")
+        if self.layers is not None and not self.layers:
+            raise InputError("probe.layers=[] names no layer; name some, [0,6,12], or null for all")
+
+    def chosen(self, n_layers: int) -> tuple[int, ...]:
+        """Return the layers that have heads, rising.
+
+        Args:
+            n_layers: L, of the model.
+
+        Raises:
+            InputError: the model has no such layer.
+        """
+        layers = range(n_layers + 1) if self.layers is None else sorted({*self.layers})
+        if not 0 <= layers[0] <= layers[-1] <= n_layers:
+            wrong = next(layer for layer in layers if not 0 <= layer <= n_layers)
+            raise InputError(f"probe.layers: there is no layer {wrong}; choose among 0 (the embedding) to {n_layers}")
+        return tuple(layers)
 
     @abstractmethod
     def head(self, width: int, n_classes: int) -> nn.Module:
@@ -75,10 +98,10 @@ class LinearRecipe(HeadRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class ResidueLinearRecipe(LinearRecipe):
-    """The same for labels of residues."""
+    """The same with settings for labels of residues."""
 
     name: ClassVar[str] = "residue_linear"
-    reads_residues: ClassVar[bool] = True
+    residues_only: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +133,10 @@ class MLPRecipe(HeadRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class ResidueMLPRecipe(MLPRecipe):
-    """The same for labels of residues: no norm and no dropout, as Hart et al. 2025 read secondary structure."""
+    """The same with Hart et al.'s settings for labels of residues (secondary structure): no norm and no dropout."""
 
     name: ClassVar[str] = "residue_mlp"
-    reads_residues: ClassVar[bool] = True
+    residues_only: ClassVar[bool] = True
     batch_size: int = 4
     learning_rate: float = 2e-4
     dropout: float = 0.0

@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,65 +10,32 @@ import pyarrow.parquet as pq
 import torch
 from pytorch_lightning import Trainer
 
-from plmdepth.analysis.tables import CurveLabels, curve_table
+from plmdepth.analysis.tables import CurveLabels
 from plmdepth.errors import InputError
-from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.language_models.weights import load_stack, weights_digest
+from plmdepth.language_models.weights import load_stack
 from plmdepth.metrics.accumulators import Estimate
+from plmdepth.probes.layerwise.cell import ProbeCell, check_task
+from plmdepth.probes.layerwise.composition import Composition, measure_composition
 from plmdepth.probes.layerwise.cost import milliseconds_to_layer
 from plmdepth.probes.layerwise.data import Passes, loader
-from plmdepth.probes.layerwise.evaluation import evaluate
+from plmdepth.probes.layerwise.evaluation import evaluate, evaluation_batches
 from plmdepth.probes.layerwise.features import check_pooling
 from plmdepth.probes.layerwise.heads import LayerHeads, write_heads
 from plmdepth.probes.layerwise.losses import loss_of
-from plmdepth.probes.layerwise.ranking import ScoredSplit, quantities_of, ranked
+from plmdepth.probes.layerwise.plan import stack_shape
+from plmdepth.probes.layerwise.ranking import ScoredSplit, curves_of, placed, ranked
 from plmdepth.probes.layerwise.readers import Readers
-from plmdepth.probes.layerwise.recipe import HeadRecipe
 from plmdepth.probes.layerwise.training import HeadTraining
-from plmdepth.proteins.tasks.task import Task
+from plmdepth.proteins.tasks.task import Part
 from plmdepth.results.atomic import write_json
 from plmdepth.results.cell_folder import writing_cell
-from plmdepth.results.identity import SCHEMA, Identity
+from plmdepth.results.identity import SCHEMA
+from plmdepth.results.processes import is_first
 from plmdepth.results.provenance import environment
+from plmdepth.results.together import apart, n_processes, start
 
 _TIMED = 64  # proteins whose layers are timed
-
-
-@dataclass(frozen=True)
-class ProbeCell:
-    """One cell: model x task x probe (x seed).
-
-    Attributes:
-        model: the model; it stays as it is.
-        task: the labelled proteins.
-        recipe: the heads and how they are trained.
-        trainer: makes the trainer, given what the recipe adds.
-        seed: the run's seed.
-        options: the options that decide numbers.
-        features: the folder of kept features.
-        tokens_per_batch: most tokens that the model reads at once.
-    """
-
-    model: LanguageModel
-    task: Task
-    recipe: HeadRecipe
-    trainer: Callable[..., Trainer]
-    seed: int
-    options: Mapping[str, Any]
-    features: Path
-    tokens_per_batch: int
-
-    @cached_property
-    def weights(self) -> str:
-        """What identifies the model's weights."""
-        return weights_digest(self.model, self.seed)
-
-    @cached_property
-    def identity(self) -> Identity:
-        """What determines the heads of this cell."""
-        facts = {"model": self.model.facts(), "weights": self.weights, "task": self.task.digest, "seed": self.seed}
-        return Identity("train", self.model.name, self.task.name, self.recipe.name, facts | dict(self.options))
 
 
 def run_probe_cell(cell: ProbeCell, folder: Path, config: str, draw: Callable[[Path], object] | None = None) -> None:
@@ -83,39 +48,47 @@ def run_probe_cell(cell: ProbeCell, folder: Path, config: str, draw: Callable[[P
         draw: adds figures to a folder with all other files of the record.
     """
     check_task(cell.task, cell.recipe)
+    cell.plan.check()
     with writing_cell(folder, config) as staging:
         started = time.perf_counter()
         stack = load_stack(cell.model, cell.seed)
-        check_pooling(stack, cell.recipe.pooling)
+        if cell.pooling is not None:
+            check_pooling(stack, cell.pooling)
         trainer = cell.trainer(max_epochs=cell.recipe.epochs, num_sanity_val_steps=0)
+        _check_shared(cell, trainer.world_size)
+        start(trainer)
         device = trainer.strategy.root_device
         stack.module.to(device)
         readers = Readers(cell, stack, device)
+        readers.prepare()
         module = _train(cell, stack, trainer, readers, staging)
-        splits = _scores(cell, module.heads, readers)
+        if not is_first():
+            return  # its share is done
+        with apart():
+            splits = _scores(cell, module.heads.to(device), readers)
+            composition = measure_composition(cell.task, cell.seed, cell.recipe.n_replicates)
         _write(cell, stack, splits, _costs(cell, stack, device), staging)
-        about = {**environment(), "device": str(device), "dtype": cell.model.dtype}
-        write_json(staging / "result.json", _result(cell, folder, splits, about, time.perf_counter() - started))
+        about = {**environment(), "device": str(device), "processes": n_processes(), "dtype": cell.model.dtype}
+        result = _result(cell, folder, splits, composition, {**about, "wall_seconds": _since(started)})
+        write_json(staging / "result.json", result)
         if draw is not None:
             draw(staging)
 
 
-def check_task(task: Task, recipe: HeadRecipe) -> None:
-    """Refuse a probe that does not read this kind of label.
-
-    Raises:
-        InputError: the probe reads proteins and the labels are of residues, or the other way round.
-    """
-    if (task.kind == "residue") != recipe.reads_residues:
-        wanted = "residue_linear or residue_mlp" if task.kind == "residue" else "linear or mlp"
-        raise InputError(f"probe={recipe.name} does not fit dataset={task.name}; use probe={wanted}")
+def _check_shared(cell: ProbeCell, n_processes: int) -> None:
+    """Refuse several processes where each would run the model on everything: what they share is the one pass of it."""
+    if n_processes > 1 and not cell.plan.kept:
+        raise InputError(
+            "trainer=ddp shares the pass of the model whose features are kept, and these are not; raise "
+            "probe.cache_gigabytes (with probe.cache=true), or use trainer=gpu or trainer=cpu"
+        )
 
 
 def _train(cell: ProbeCell, stack: LayerStack, trainer: Trainer, readers: Readers, staging: Path) -> HeadTraining:
     recipe, task = cell.recipe, cell.task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cell.seed)
-        heads = LayerHeads(recipe.head, stack.n_layers + 1, stack.width, len(task.classes))
+        heads = cell.untrained_heads(stack.width)
         module = HeadTraining(heads, loss_of(task.kind), recipe)
         train, valid = (
             loader(readers.of(split), Passes(len(task.splits[split]), recipe.batch_size, seed))
@@ -124,18 +97,28 @@ def _train(cell: ProbeCell, stack: LayerStack, trainer: Trainer, readers: Reader
         trainer.fit(module, train, valid)
     module.to("cpu")
     pd.DataFrame(module.history).to_parquet(staging / "history.parquet", index=False)
-    write_heads(module.heads, staging / "heads.safetensors", {"weights": cell.weights, "task": task.digest})
+    write_heads(module.heads, staging / "heads.safetensors", _about(cell))
     return module
 
 
+def _about(cell: ProbeCell) -> dict[str, str]:
+    """Return what heads belong to."""
+    return {"weights": cell.weights, "task": cell.task.digest, "layers": ",".join(map(str, cell.layers))}
+
+
 def _scores(cell: ProbeCell, heads: LayerHeads, readers: Readers) -> list[ScoredSplit]:
-    """Return the scores on every split but the one that was trained on."""
-    task, recipe = cell.task, cell.recipe
+    """Return the scores on every part of the task."""
+    n_layers = stack_shape(cell.model)[0]
     return [
-        ScoredSplit(split, evaluate(heads, readers.of(split), labelled, task.kind, cell.seed, recipe.n_replicates))
-        for split, labelled in task.splits.items()
-        if split != "train"
+        ScoredSplit(part.name, placed(_scores_on(cell, heads, readers, part), cell.layers, n_layers), cell.layers)
+        for part in cell.task.parts
     ]
+
+
+def _scores_on(cell: ProbeCell, heads: LayerHeads, readers: Readers, part: Part) -> Mapping[str, Estimate]:
+    labelled, kind = cell.task.splits[part.split], cell.task.kind
+    batches = evaluation_batches(labelled, part.places, cell.plan.n_residues is not None, cell.tokens_per_batch)
+    return evaluate(heads, readers.of(part.split), labelled, kind, cell.seed, cell.recipe.n_replicates, batches)
 
 
 def _costs(cell: ProbeCell, stack: LayerStack, device: torch.device) -> list[float]:
@@ -153,23 +136,23 @@ def _write(cell: ProbeCell, stack: LayerStack, splits: list[ScoredSplit], costs:
         objective=cell.model.objective,
         dataset=cell.task.name,
     )
-    stacked = Estimate(*(torch.stack(parts) for parts in zip(*_estimates(splits), strict=True)))
-    pq.write_table(curve_table(stacked, quantities_of(splits), labels), staging / "curves.parquet")
+    pq.write_table(curves_of(splits, labels), staging / "curves.parquet")
     ranked(splits, cell.task.metrics[0], costs).to_csv(staging / "layers.csv", index=False)
 
 
-def _estimates(splits: list[ScoredSplit]) -> list[Estimate]:
-    return [estimate for split in splits for estimate in split.scores.values()]
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
 
 
 def _result(
-    cell: ProbeCell, folder: Path, splits: list[ScoredSplit], about: Mapping[str, Any], seconds: float
+    cell: ProbeCell, folder: Path, splits: list[ScoredSplit], composition: Composition, about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    task = cell.task
+    task, metric = cell.task, cell.task.metrics[0]
     scalars: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
     for split in splits:
-        found = split.answers(task.metrics[0], splits[0])
+        found = split.answers(metric, splits[0])
+        found |= composition.answers(split, metric, layer=int(found["best_layer"][0] or 0))
         scalars |= {name: value for name, (value, _) in found.items()}
         intervals |= {name: interval for name, (_, interval) in found.items()}
     return {
@@ -179,15 +162,15 @@ def _result(
         "scalar_intervals": intervals,
         "task": {
             "kind": task.kind,
-            "metric": task.metrics[0],
+            "metric": metric,
             "classes": list(task.classes),
             "proteins": {split: len(members) for split, members in task.splits.items()},
             "classes_without_a_positive_in_train": list(task.without_positive()),
             "dropped": dict(task.dropped),
         },
+        "composition": composition.facts(),
         "provenance": {
             **about,
-            "wall_seconds": round(seconds, 3),
             "sequences_measured": sum(len(members) for members in task.splits.values()),
             "sequences_skipped": dict(task.dropped),
             "letters_changed": dict(task.changes),

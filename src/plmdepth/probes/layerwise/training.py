@@ -1,4 +1,8 @@
-"""All heads in one Lightning run, each with its own best moment."""
+"""All heads in one Lightning run, each with its own best moment.
+
+Several processes share the pass of the language model, not this: each trains all heads on all batches, so that batch
+norms, drop-outs and numbers are those of one process, and all agree on the losses that decide.
+"""
 
 from typing import Any
 
@@ -9,6 +13,7 @@ from torch import Tensor
 from plmdepth.probes.layerwise.heads import LayerHeads
 from plmdepth.probes.layerwise.losses import LayerLoss
 from plmdepth.probes.layerwise.recipe import HeadRecipe
+from plmdepth.results.together import agreed
 
 History = list[dict[str, float]]
 
@@ -52,7 +57,7 @@ class HeadTraining(LightningModule):
         """Keep every head that has become better, and slow those down that have not."""
         if self.trainer.sanity_checking:
             return
-        means = {split: total / max(self._rows[split], 1) for split, total in self._sums.items()}
+        means = {split: agreed(total / max(self._rows[split], 1)) for split, total in self._sums.items()}
         self._note(means)
         for layer, loss in enumerate(means["val"].tolist()):
             self._judge(layer, loss)
@@ -70,8 +75,8 @@ class HeadTraining(LightningModule):
     def _losses(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
         features, labels = batch
         losses = self._loss(self.heads(features), labels)
-        self._sums[split] += losses.detach().double().cpu() * len(features)
-        self._rows[split] += len(features)
+        self._sums[split] += losses.detach().double().cpu() * len(labels)
+        self._rows[split] += len(labels)
         return losses
 
     def _judge(self, layer: int, loss: float) -> None:
@@ -87,6 +92,6 @@ class HeadTraining(LightningModule):
             optimizer.param_groups[layer]["lr"] *= self._recipe.factor
 
     def _note(self, means: dict[str, Tensor]) -> None:
-        for layer in range(len(self.heads.layers)):
-            row = {f"{split}/loss": mean[layer].item() for split, mean in means.items()}
+        for place, layer in enumerate(self.heads.numbers):
+            row = {f"{split}/loss": mean[place].item() for split, mean in means.items()}
             self.history.append({"epoch": self.current_epoch, "layer": layer, **row})

@@ -1,10 +1,10 @@
 """A task: proteins with labels, in splits, and how predictions of the labels are scored."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,20 @@ class Labelled:
     label: np.ndarray
 
 
+class Part(NamedTuple):
+    """Proteins that are scored together.
+
+    Attributes:
+        name: of a split, or of a subset of the test: ``test_identity_30``.
+        split: where they are.
+        places: which of the split they are, from 0.
+    """
+
+    name: str
+    split: str
+    places: Sequence[int]
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """Everything a probe is trained and tested on.
@@ -65,6 +79,17 @@ class Task:
     dropped: Mapping[str, int] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What is scored: every split but train, then the subsets of test that have a protein."""
+        splits = [Part(name, name, range(len(members))) for name, members in self.splits.items() if name != "train"]
+        tests = [each.protein.id for each in self.splits.get("test", ())]
+        subsets = [
+            Part(f"test_{name}", "test", tuple(place for place, test in enumerate(tests) if test in ids))
+            for name, ids in self.subsets.items()
+        ]
+        return (*splits, *(part for part in subsets if part.places))
 
     def positives(self, split: str) -> np.ndarray:
         """Return how often each class is true in a split, int64 ``[class]``: proteins, or residues that are scored."""

@@ -1,0 +1,114 @@
+"""What one probe cell is: model x task x probe, and what must fit together in it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Trainer
+
+from plmdepth.errors import InputError
+from plmdepth.language_models.language_model import LanguageModel
+from plmdepth.language_models.weights import weights_digest
+from plmdepth.probes.layerwise.features import POOLS, Pooling
+from plmdepth.probes.layerwise.heads import AttentionHeads, LayerHeads, residue_rows
+from plmdepth.probes.layerwise.plan import FeaturePlan, stack_shape
+from plmdepth.probes.layerwise.recipe import HeadRecipe
+from plmdepth.proteins.tasks.task import Task
+from plmdepth.results.identity import Identity
+
+
+@dataclass(frozen=True)
+class ProbeCell:
+    """One cell: model x task x probe (x seed).
+
+    Attributes:
+        model: the model; it stays as it is.
+        task: the labelled proteins.
+        recipe: the heads and how they are trained.
+        trainer: makes the trainer, given what the recipe adds.
+        seed: the run's seed.
+        options: the options that decide numbers.
+        features: the folder of kept features.
+        tokens_per_batch: most tokens that the model reads at once.
+    """
+
+    model: LanguageModel
+    task: Task
+    recipe: HeadRecipe
+    trainer: Callable[..., Trainer]
+    seed: int
+    options: Mapping[str, Any]
+    features: Path
+    tokens_per_batch: int
+
+    @cached_property
+    def weights(self) -> str:
+        """What identifies the model's weights."""
+        return weights_digest(self.model, self.seed)
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How a protein becomes one vector; None where residues have labels: each is read by itself."""
+        return None if self.task.kind == "residue" else self.recipe.pooling
+
+    @cached_property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that have heads."""
+        return self.recipe.chosen(stack_shape(self.model)[0])
+
+    @cached_property
+    def plan(self) -> FeaturePlan:
+        """What features there are, and whether they are kept."""
+        proteins = [each.protein for members in self.task.splits.values() for each in members]
+        return FeaturePlan(
+            n_proteins=len(proteins),
+            n_residues=sum(map(len, proteins)) if self.pooling in (None, "attention") else None,
+            n_layers=len(self.layers),
+            width=stack_shape(self.model)[1],
+            dtype=self.recipe.cache_dtype,
+            cache=self.recipe.cache,
+            gigabytes=self.recipe.cache_gigabytes,
+            folder=self.features / self.model.name,
+        )
+
+    def untrained_heads(self, width: int) -> LayerHeads:
+        """Return a head for every chosen layer.
+
+        Args:
+            width: features of a state.
+        """
+        sizes = (self.recipe.head, len(self.layers), width, len(self.task.classes), self.layers)
+        if self.pooling == "attention":
+            return AttentionHeads(*sizes)
+        return LayerHeads(*sizes, residue_rows if self.pooling is None else POOLS[self.pooling])
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What determines the heads of this cell."""
+        facts = {"model": self.model.facts(), "weights": self.weights, "task": self.task.digest, "seed": self.seed}
+        return Identity("train", self.model.name, self.task.name, self.recipe.name, facts | dict(self.options))
+
+
+def check_task(task: Task, recipe: HeadRecipe) -> None:
+    """Refuse a probe whose settings are for labels of residues on a task that has none.
+
+    Raises:
+        InputError: they are, and the labels are of proteins.
+    """
+    if recipe.residues_only and task.kind != "residue":
+        raise InputError(f"probe={recipe.name} does not fit dataset={task.name}; use probe=linear or mlp")
+
+
+def check_all_layers(recipe: HeadRecipe) -> None:
+    """Refuse a probe that has heads on some layers, for what reads all of them.
+
+    Raises:
+        InputError: layers were chosen.
+    """
+    if recipe.layers is not None:
+        raise InputError(
+            "metric=early_exit needs heads on all layers, and this probe has them on those of probe.layers alone; "
+            "train one with probe.layers=null"
+        )
