@@ -47,6 +47,11 @@ class BatchedProteins(Dataset[Batch]):
         """The scopes of the objective."""
         return self._objective.scopes
 
+    @property
+    def sizes(self) -> list[int]:
+        """How many proteins each batch holds."""
+        return [len(batch) for batch in self._batches]
+
     def __len__(self) -> int:
         return len(self._batches)
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from plmdepth.analysis.batches import Batch, BatchedProteins
 from plmdepth.language_models.checkpoints.placement import is_dispatched
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.metrics.accumulators import accumulator, bootstrap_weights
+from plmdepth.metrics.accumulators import Accumulator, accumulator, bootstrap_weights
 from plmdepth.metrics.metric import Metric
 from plmdepth.results.sequence_table import SequenceTable
+from plmdepth.results.together import group, total
 
 
 class AnalysisModule(LightningModule):
@@ -31,6 +32,7 @@ class AnalysisModule(LightningModule):
         self, stack: LayerStack, metric: Metric, batches: BatchedProteins, sequences: SequenceTable, seed: int
     ) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # more processes than batches
         if not is_dispatched(stack.module):
             self.language_model = stack.module  # a submodule, so that the trainer moves it to its device
         self.curves = accumulator(metric.reduction, (len(metric.quantities), stack.n_layers + 1))
@@ -65,6 +67,13 @@ class AnalysisModule(LightningModule):
         for name, scoped in zip(self._batches.scopes, self.scoped, strict=True):
             rows = [row for row, scope in enumerate(scopes) if scope == name]
             scoped.update(curves[rows], weights[:, rows])
+
+    def combine(self) -> None:
+        """Put together what several processes have measured; all of them must come here after the run."""
+        self.residues = int(total(torch.tensor(self.residues)))
+        for part in self.modules():
+            if isinstance(part, Accumulator):
+                part.process_group = group()  # `compute` reduces over it
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Move the tensors of a batch."""

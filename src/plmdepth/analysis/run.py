@@ -32,8 +32,10 @@ from plmdepth.report.figures import write_figures
 from plmdepth.results.atomic import write_json
 from plmdepth.results.cell_folder import writing_cell
 from plmdepth.results.identity import SCHEMA, Identity
+from plmdepth.results.processes import is_first
 from plmdepth.results.provenance import environment
-from plmdepth.results.sequence_table import SequenceTable
+from plmdepth.results.sequence_table import SequenceTable, merge_shares
+from plmdepth.results.together import OwnShare, n_processes
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,12 @@ def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
         stack = analysis.control.stack(load_stack(analysis.model, analysis.seed))
         module = _measure(analysis, stack, staging / "sequences.parquet")
         estimate = module.curves.compute()
+        pairs = module.matrices.compute() if analysis.metric.matrices else None
+        if not is_first():
+            return  # its share is done
         scoped = _scoped_estimates(analysis, module)
         curves = _curves(analysis, stack, {"": estimate, **scoped})
         pq.write_table(curves, staging / "curves.parquet")
-        pairs = module.matrices.compute() if analysis.metric.matrices else None
         matrices = matrix_table(pairs, analysis.metric.matrices) if pairs else {}
         if matrices:
             save_file(matrices, staging / "matrices.safetensors")
@@ -163,7 +167,10 @@ def _measure(analysis: Analysis, stack: LayerStack, sequences: Path) -> Analysis
     with SequenceTable(sequences) as table:
         table.add_skipped(analysis.proteins.skipped)
         module = AnalysisModule(stack, analysis.metric, batches, table, analysis.seed)
-        analysis.trainer().test(module, DataLoader(batches, batch_size=None), verbose=False)
+        loader = DataLoader(batches, batch_size=None, sampler=OwnShare(len(batches)))
+        analysis.trainer().test(module, loader, verbose=False)
+    merge_shares(sequences, len(analysis.proteins.skipped), batches.sizes)
+    module.combine()
     return module
 
 
@@ -202,6 +209,7 @@ def _provenance(analysis: Analysis, module: AnalysisModule, seconds: float) -> d
     return {
         **environment(),
         "device": str(module.device),
+        "processes": n_processes(),
         "dtype": analysis.model.dtype,
         "wall_seconds": round(seconds, 3),
         "sequences_measured": len(analysis.proteins.proteins),

@@ -9,8 +9,10 @@ from rich.console import Console
 
 from plmdepth.commands.objects import build
 from plmdepth.results.identity import Identity
+from plmdepth.results.processes import is_first
 from plmdepth.results.record import is_finished, read_record
-from plmdepth.results.tracking import Tracking
+from plmdepth.results.together import wait_for_all
+from plmdepth.results.tracking import NoTracking, Tracking
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,11 @@ class Cell:
 
 
 def finished(cell: Cell, config: DictConfig, console: Console) -> Path:
-    """Run a cell unless its record is there, and track it; return the folder of its record."""
-    tracking: Tracking = build(config, "tracking")
+    """Run a cell unless its record is there, and track it; return the folder of its record.
+
+    Where several processes share the cell, all come here and go on when the first one has written the record.
+    """
+    tracking = _tracking(config)
     folder = cell.identity.folder(Path(config.outputs))
     if is_finished(folder) and not config.force:
         note = f"{cell.identity} was done before and is not run again; force=true repeats it"
@@ -36,5 +41,13 @@ def finished(cell: Cell, config: DictConfig, console: Console) -> Path:
         return folder
     with tracking.run(cell.identity) as sink:
         cell.write(folder, OmegaConf.to_yaml(config, resolve=True))
-        sink.publish(read_record(folder))
+        if is_first():
+            sink.publish(read_record(folder))
+    wait_for_all()
     return folder
+
+
+def _tracking(config: DictConfig) -> Tracking:
+    """Return the tracking of the first process; the others track nothing."""
+    tracking: Tracking = build(config, "tracking")
+    return tracking if is_first() else NoTracking()

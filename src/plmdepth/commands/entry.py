@@ -19,13 +19,17 @@ from rich.console import Console
 from plmdepth.commands.flags import check_flags, split_arguments
 from plmdepth.commands.help import help_text
 from plmdepth.commands.overrides import check_overrides
-from plmdepth.commands.sweeps import expanded, is_sweep, plan
+from plmdepth.commands.shared import check_alone, is_shared
+from plmdepth.commands.sweeps import deferred, expanded, is_sweep, plan
 from plmdepth.errors import InputError
 from plmdepth.report.comparison import comparison_csv, print_comparison, read_row
 from plmdepth.results.atomic import write_text
+from plmdepth.results.fellows import FELLOWS, FellowFailedError, end_with_the_first
 from plmdepth.results.identity import place_of
+from plmdepth.results.processes import is_first
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
+_PATIENCE = 30.0  # seconds that the other processes of a run are given to end
 _STORAGE_ERRORS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -57,6 +61,17 @@ def main(conf: Path, entry: str, task: Task) -> int:
         entry: the name of the primary configuration.
         task: what one cell does.
     """
+    if not is_first():
+        end_with_the_first()
+    code = FAILED
+    try:
+        code = _main(conf, entry, task)
+    finally:
+        FELLOWS.end(patience=_PATIENCE if code == DONE else 0)
+    return code
+
+
+def _main(conf: Path, entry: str, task: Task) -> int:
     flags, overrides = split_arguments(sys.argv[1:])
     console = Console()
     if {"-h", "--help"} & set(flags):
@@ -80,9 +95,11 @@ def _planned(conf: Path, entry: str, flags: list[str], overrides: list[str], con
     """Check the overrides, show what a sweep will run, and return them with families replaced by their scales."""
     overrides = expanded(conf, flags, overrides)
     check_overrides(conf, entry, overrides)
-    if is_sweep(flags) and (table := plan(conf, entry, overrides)) is not None:
-        console.print(table)
-    return overrides
+    check_alone(flags, overrides)
+    if not is_sweep(flags):
+        return overrides
+    console.print(plan(conf, entry, overrides))
+    return deferred(overrides)
 
 
 def _run_hydra(conf: Path, entry: str, job: Callable[[DictConfig], None]) -> None:
@@ -95,6 +112,7 @@ def _attempt(task: Task, config: DictConfig, console: Console) -> Outcome:
     """Run one cell; whatever happens, the sweep goes on."""
     name = f"{config.model.name} x {config.dataset.name}"
     try:
+        _check_shared(config)
         return Outcome(name, DONE, folder=task(config, console))
     except InputError as error:
         return Outcome(name, _refuse(str(error)), str(error))
@@ -109,8 +127,19 @@ def _attempt(task: Task, config: DictConfig, console: Console) -> Outcome:
         gc.collect()  # the model of a cell goes before the next one comes
 
 
+def _check_shared(config: DictConfig) -> None:
+    """Refuse what several processes cannot share."""
+    if is_shared(config):
+        from plmdepth.commands.ddp import check_shared  # noqa: PLC0415 (other cells need none of it)
+
+        check_shared(config)
+
+
 def _failed(name: str, error: Exception) -> Outcome:
-    traceback.print_exception(error)
+    if isinstance(error, FellowFailedError):
+        print(error.said, end="", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
     message = f"{type(error).__name__}: {error}".splitlines()[0]
     print(f"failed: {message}", file=sys.stderr)
     return Outcome(name, FAILED, message)

@@ -37,7 +37,8 @@ _KEYS = {
   model.weights=hub|bundled|random|PATH   model.miniature=true   model.dtype=float32|bfloat16|float16
   dataset.path=FILE   dataset.limit=N   dataset.max_length=N   dataset.length_policy=error|truncate|skip
   objective.mask_fraction=0.15   objective.noise_levels=[0.2,0.8]   control.layers=[7,8]   lens.path=DIR
-  metric.threshold=X   metric.fallback=last|most_confident   metric.temperature=true
+  metric.threshold=X   metric.fallback=last|most_confident   metric.temperature=true   metric.residue_share=0.8
+  metric.confidence=max_probability|mean_certainty
 """,
     "train": """\
   training.steps=N   training.batch_size=N   training.learning_rate=X   objective.mask_fraction=0.3

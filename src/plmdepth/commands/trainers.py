@@ -8,7 +8,9 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 
+from plmdepth.commands.ddp import OneMachine
 from plmdepth.commands.objects import build, plain
+from plmdepth.commands.shared import is_shared
 from plmdepth.errors import InputError
 
 
@@ -26,8 +28,20 @@ def build_trainer(config: DictConfig) -> Callable[..., Trainer]:
 
     def make(**options: Any) -> Trainer:
         try:
-            return partial(callbacks=[RichProgressBar()], **options)
+            trainer: Trainer = partial(callbacks=[RichProgressBar()], **_strategy(config), **options)
         except (MisconfigurationException, ValueError) as error:
             raise InputError(f"trainer: {str(error).splitlines()[0]}") from error
+        _check_alone(trainer)
+        return trainer
 
     return make
+
+
+def _strategy(config: DictConfig) -> dict[str, Any]:
+    """Return what stands in for the strategy's name."""
+    return {"strategy": OneMachine()} if is_shared(config) else {}
+
+
+def _check_alone(trainer: Trainer) -> None:
+    if trainer.world_size > 1 and not isinstance(trainer.strategy, OneMachine):
+        raise InputError(f"trainer.devices: {trainer.world_size} devices take as many processes; use trainer=ddp")

@@ -7,27 +7,41 @@ Repeating a finished cell leaves the old record valid until the new one is whole
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from plmdepth.results.atomic import write_json, write_text
+from plmdepth.results.fellows import FELLOWS
 from plmdepth.results.identity import SCHEMA
+from plmdepth.results.processes import is_first, last_words
 from plmdepth.results.record import is_finished
 
 
-@contextmanager
-def writing_cell(folder: Path, config: str) -> Iterator[Path]:
-    """Open a cell for writing; yield the staging folder.
+def writing_cell(folder: Path, config: str) -> AbstractContextManager[Path]:
+    """Open a cell for writing; the context yields the staging folder.
 
     On a normal exit everything in the staging folder becomes the record. On an exception the staging folder goes, the
-    status says ``failed`` unless an older record is there, and the exception goes on.
+    status says ``failed`` unless an older record is there, and the exception goes on. Where several processes share a
+    cell, only the first one writes the record: what the others put into their staging folder is thrown away.
 
     Args:
         folder: the cell's folder.
         config: the resolved configuration.
     """
+    return _writing(folder, config) if is_first() else _throwing_away()
+
+
+@contextmanager
+def _throwing_away() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="plmdepth-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _writing(folder: Path, config: str) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     started, had_record = _now(), is_finished(folder)
     staging = folder / f".{os.getpid()}.partial"
@@ -37,20 +51,25 @@ def writing_cell(folder: Path, config: str) -> Iterator[Path]:
         if not had_record:
             _write_status(folder, "running", started)
             write_text(folder / "config.yaml", config)
-        yield staging
+        with last_words(lambda reason: _give_up(folder, staging, started, reason)), FELLOWS.blamed():
+            yield staging
         write_text(staging / "config.yaml", config)
         _write_status(folder, "running", started)
         _publish(staging, folder)
         _write_status(folder, "done", started, ended=_now())
     except BaseException as error:
-        if not is_finished(folder):
-            with suppress(OSError):  # a full disk: the status stays "running", which is not "done" either
-                _write_status(
-                    folder, "failed", started, ended=_now(), error=f"{type(error).__name__}: {error}".rstrip(": ")
-                )
+        _give_up(folder, staging, started, f"{type(error).__name__}: {error}".rstrip(": "))
         raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _give_up(folder: Path, staging: Path, started: str, reason: str) -> None:
+    """Leave a cell that has failed, and the old record where there is one."""
+    shutil.rmtree(staging, ignore_errors=True)
+    if not is_finished(folder):
+        with suppress(OSError):  # a full disk: the status stays "running", which is not "done" either
+            _write_status(folder, "failed", started, ended=_now(), error=reason)
 
 
 def _publish(staging: Path, folder: Path) -> None:

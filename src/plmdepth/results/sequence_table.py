@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from plmdepth.proteins.protein import Protein, Skipped
+from plmdepth.results.processes import is_first
 from plmdepth.results.record import SEQUENCE_COLUMNS
+from plmdepth.results.together import contents, n_processes
 
 _ROW_GROUP = 1000
 
@@ -64,3 +66,37 @@ class SequenceTable:
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SEQUENCE_COLUMNS))
             self._rows.clear()
+
+
+def merge_shares(path: Path, n_skipped: int, batch_sizes: Sequence[int]) -> None:
+    """Put the tables of several processes together, as one process would have written them.
+
+    All processes must come here; the first one's file becomes the whole table.
+
+    Args:
+        path: this process's table: what was skipped, then its share of the batches.
+        n_skipped: how many sequences were skipped.
+        batch_sizes: how many sequences each batch holds.
+    """
+    if n_processes() == 1:
+        return
+    parts = contents(path)
+    if is_first():
+        tables = [pq.read_table(pa.BufferReader(part)) for part in parts]
+        pq.write_table(interleaved(tables, n_skipped, batch_sizes), path, row_group_size=_ROW_GROUP)
+
+
+def interleaved(parts: Sequence[pa.Table], n_skipped: int, batch_sizes: Sequence[int]) -> pa.Table:
+    """Return the rows of n tables in the order of the batches: batch b lies in table b modulo n.
+
+    Args:
+        parts: the tables, each with all skipped sequences first.
+        n_skipped: how many those are.
+        batch_sizes: rows of each batch.
+    """
+    rows, starts = [parts[0].slice(0, n_skipped)], [n_skipped] * len(parts)
+    for batch, size in enumerate(batch_sizes):
+        part = batch % len(parts)
+        rows.append(parts[part].slice(starts[part], size))
+        starts[part] += size
+    return pa.concat_tables(rows)

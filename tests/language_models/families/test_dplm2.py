@@ -315,7 +315,7 @@ def test_a_protein_without_structure_tokens_is_refused_in_one_line() -> None:
     with pytest.raises(InputError, match=r"^the structure tokens of c are not all among the model's 8192$"):
         STRUCTURE.spell([Protein("c", "MK", structure_tokens=(0, 8192))])
     for spelling in (STRUCTURE, *BOTH.values()):
-        with pytest.raises(InputError, match="letters alone are given; use model.modality=sequence"):
+        with pytest.raises(InputError, match=r"letters alone are given; use model\.modality=sequence$"):
             spelling.encode(["MK"])
 
 
