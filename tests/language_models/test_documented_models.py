@@ -19,6 +19,7 @@ from plmdepth.proteins.protein import Protein
 from tests.language_models.sizes import CONF, built_size, configured, options, scale_of
 
 PAGE = (CONF.parent / "docs" / "models.md").read_text(encoding="utf-8")
+README = (CONF.parent / "README.md").read_text(encoding="utf-8")
 PROTEIN = Protein("one", "MKTVRQERLK")
 SCOPES = ("all", "targets", "future")
 QUICK = {"integrated_gradients": {"nodes": 4, "max_nodes": 4}}
@@ -31,9 +32,9 @@ OPTION_OF = {
 }
 
 
-def rows_under(first_cell: str) -> list[list[str]]:
+def rows_under(first_cell: str, page: str = PAGE) -> list[list[str]]:
     """Return the cells of the table whose heading begins with a cell."""
-    lines = PAGE[PAGE.index(f"\n| {first_cell} |") :].splitlines()[3:]
+    lines = page[page.index(f"\n| {first_cell} |") :].splitlines()[3:]
     table = lines[: next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
 
@@ -66,6 +67,17 @@ def test_every_option_is_documented_once_and_no_other(table: list[tuple[str, lis
 def test_a_documented_size_is_the_built_one(option: str, row: list[str]) -> None:
     size = built_size(option)
     assert row[1:] == [" + ".join(map(str, size.layers)), str(size.width), counted(size.parameters)]
+
+
+def test_the_readme_names_every_option_with_its_layers_and_width() -> None:
+    found: dict[str, str] = {}
+    for row in rows_under("family", README):
+        names = iter(options_in(row[1]))
+        for scales in row[1].split(","):
+            size = re.sub("`[^`]+`", "", scales).strip()
+            found |= {next(names): size for _ in re.findall("`[^`]+`", scales)}
+    built = {option: built_size(option) for option in options()}
+    assert found == {name: f"{' + '.join(map(str, size.layers))} x {size.width}" for name, size in built.items()}
 
 
 def test_a_family_without_a_scale_is_the_bold_one() -> None:

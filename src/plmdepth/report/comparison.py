@@ -19,7 +19,6 @@ from plmdepth.results.identity import Place, flat, place_of
 
 _COLUMNS = ("model", "dataset", "metric", "id", "variant", "n_layers", "scalar", "value", "low", "high")
 _HASHES = ("id", "weights", "proteins")
-_WIDTH = 21  # of a column: "-0.67 [-0.67, -0.67]" and the space beside it
 _UNDEFINED = "undefined"
 _SEED = "seed"
 _OF_SEEDS = (_SEED, "id", "weights")  # what another seed changes; the proteins are the same
@@ -112,23 +111,38 @@ def _seeds(rows: Sequence[Row]) -> set[Any]:
 
 def _tables(rows: Sequence[Row], seeds: Sequence[tuple[str, Sequence[Row]]], width: int) -> Iterator[Table]:
     """Yield the table, in as many pieces as the width asks for; rows over seeds stand below the cells."""
-    labels, columns = _named(rows, _variants(rows)), list(_shown(rows).items())
+    labels = _named(rows, _variants(rows))
     widest = max(map(len, [*labels, *(label for label, _ in seeds)]), default=0)
-    each = max(1, (width - widest - 3) // _WIDTH)
-    for start in range(0, max(1, len(columns)), each) if rows else ():
-        piece = columns[start : start + each]
+    for number, piece in enumerate(_pieces(rows, seeds, width - widest - 3)) if rows else ():
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("cell")
         for _, heading in piece:
             table.add_column(heading, justify="right", no_wrap=True)
         for label, row in zip(labels, rows, strict=True):
-            if not start or any(name in row.scalars for name, _ in piece):  # every cell stands in the first piece
+            if not number or any(name in row.scalars for name, _ in piece):  # every cell stands in the first piece
                 table.add_row(Text(label), *(_cell(row, name) for name, _ in piece))
         table.add_section()
         for label, group in seeds:
             if any(name in group[0].scalars for name, _ in piece):
                 table.add_row(Text(label), *(_mean(group, name) for name, _ in piece))
         yield table
+
+
+def _pieces(
+    rows: Sequence[Row], seeds: Sequence[tuple[str, Sequence[Row]]], room: int
+) -> Iterator[list[tuple[str, str]]]:
+    """Yield the columns, each a name and a heading, as many at once as there is room for; at least one."""
+    piece: list[tuple[str, str]] = []
+    left = room
+    for name, heading in _shown(rows).items():
+        cells = [_cell(row, name) for row in rows] + [_mean(group, name) for _, group in seeds]
+        wide = max(map(len, [*heading.splitlines(), *cells])) + 2  # and the space beside it
+        if piece and wide > left:
+            yield piece
+            piece, left = [], room
+        piece.append((name, heading))
+        left -= wide
+    yield piece
 
 
 def _shown(rows: Sequence[Row]) -> dict[str, str]:
