@@ -111,3 +111,10 @@ def test_keys_below_a_group_are_set_in_the_cells_alone(typed: str, given: str) -
         before, after = (parser.parse_override(each) for each in (typed, f"{typed.partition('=')[0]}={element}"))
         assert after.value() == before.value()
         assert after.key_or_group == before.key_or_group
+
+
+def test_the_plan_names_the_model_where_none_is_typed() -> None:
+    text = shown(["metric=logit_lens,residual"])
+    assert "2 cells: 1 model x 2 of metric" in text
+    assert "tiny_masked" in text
+    assert "0.6 M" in text

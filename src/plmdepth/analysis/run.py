@@ -195,14 +195,7 @@ def _scoped_scalars(metric: Metric, estimate: Estimate, n_layers: int) -> dict[s
 
 
 def _labels(analysis: Analysis, stack: LayerStack) -> CurveLabels:
-    return CurveLabels(
-        model=analysis.model.name,
-        family=analysis.model.family,
-        parameters=stack.n_parameters,
-        n_layers=stack.n_layers,
-        objective=analysis.objective.name,
-        dataset=analysis.dataset.name,
-    )
+    return CurveLabels.of(analysis.model, stack, analysis.objective.name, analysis.dataset.name)
 
 
 def _provenance(analysis: Analysis, module: AnalysisModule, seconds: float) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from plmdepth.language_models.language_model import LanguageModel
+from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.accumulators import CONFIDENCE, Estimate
 from plmdepth.metrics.metric import Metric
 from plmdepth.metrics.quantity import Quantity
@@ -27,6 +29,11 @@ class CurveLabels:
     objective: str
     dataset: str
     scope: str = ""
+
+    @classmethod
+    def of(cls, model: LanguageModel, stack: LayerStack, objective: str, dataset: str) -> Self:
+        """Return the labels of a cell over all of its sequences."""
+        return cls(model.name, model.family, stack.n_parameters, stack.n_layers, objective, dataset)
 
 
 def curve_table(

@@ -3,12 +3,11 @@
 from functools import partial
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from plmdepth.commands.cells import Cell, finished
+from plmdepth.commands.dataset_options import options_of
 from plmdepth.commands.objects import build, check_run_options, options
 from plmdepth.commands.trainers import build_trainer
 from plmdepth.errors import InputError
@@ -45,7 +44,7 @@ def configured_contacts(config: DictConfig, recipe: ContactRecipe) -> ContactCel
     check_run_options(config)
     dataset = build(config, "dataset")
     if not isinstance(dataset, ContactDataset):
-        raise InputError(f"dataset={dataset.name} has no contacts; these have: {', '.join(contact_options())}")
+        raise InputError(f"dataset={dataset.name} has no contacts; these have: {options_of(ContactDataset)}")
     model = build(config, "model").resolved()
     check_readable(model)
     task = dataset.task(model.max_length, config.seed)
@@ -60,14 +59,3 @@ def configured_contacts(config: DictConfig, recipe: ContactRecipe) -> ContactCel
         options={"probe": deciding},
         tokens_per_batch=dataset.tokens_per_batch,
     )
-
-
-def contact_options() -> list[str]:
-    """Return the options of ``dataset`` that have contacts."""
-    sources = [source for source in HydraConfig.get().runtime.config_sources if source.provider == "main"]
-    files = [file for source in sources for file in Path(source.path).glob("dataset/*.yaml")]
-    return sorted(file.stem for file in files if issubclass(_class_of(file), ContactDataset))
-
-
-def _class_of(option: Path) -> type:
-    return get_class(str(OmegaConf.select(OmegaConf.load(option), "_target_")))

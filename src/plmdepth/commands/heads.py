@@ -3,12 +3,11 @@
 from functools import partial
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from plmdepth.commands.cells import Cell, finished
+from plmdepth.commands.dataset_options import options_of
 from plmdepth.commands.objects import build, check_run_options, options
 from plmdepth.commands.trainers import build_trainer
 from plmdepth.errors import InputError
@@ -48,7 +47,7 @@ def configured_heads(config: DictConfig, recipe: HeadRecipe) -> ProbeCell:
     check_run_options(config)
     dataset = build(config, "dataset")
     if not isinstance(dataset, LabelledDataset):
-        raise InputError(f"dataset={dataset.name} has no labels; these have: {', '.join(labelled_options())}")
+        raise InputError(f"dataset={dataset.name} has no labels; these have: {options_of(LabelledDataset)}")
     model = build(config, "model").resolved()
     task = dataset.task(model.max_length, config.seed)
     check_task(task, recipe)
@@ -65,16 +64,3 @@ def configured_heads(config: DictConfig, recipe: HeadRecipe) -> ProbeCell:
     )
     cell.plan.check()  # names wrong layers too
     return cell
-
-
-def labelled_options() -> list[str]:
-    """Return the options of ``dataset`` that have labels."""
-    sources = HydraConfig.get().runtime.config_sources
-    files = [
-        file for source in sources if source.provider == "main" for file in Path(source.path).glob("dataset/*.yaml")
-    ]
-    return sorted(file.stem for file in files if issubclass(_class_of(file), LabelledDataset))
-
-
-def _class_of(option: Path) -> type:
-    return get_class(str(OmegaConf.select(OmegaConf.load(option), "_target_")))

@@ -67,11 +67,12 @@ def plan(conf: Path, entry: str, overrides: Sequence[str]) -> Table:
     from plmdepth.language_models.size import GIGABYTE, n_parameters, weight_bytes  # noqa: PLC0415 (help needs no model)
 
     axes = _axes(conf, entry, overrides)
-    models = axes.get("model", [])
+    models = axes.get("model") or [_default_model(conf, entry, overrides)]
     others = {key: values for key, values in axes.items() if key != "model" and len(values) > 1}
     n_cells = math.prod(len(values) for values in axes.values())
     varied = "".join(f" x {len(values)} of {key}" for key, values in others.items())
-    table = Table(title=f"{n_cells} cells: {len(models) or 1} models{varied}", title_justify="left")
+    counted = f"{len(models)} model{'s' if len(models) > 1 else ''}"
+    table = Table(title=f"{n_cells} cells: {counted}{varied}", title_justify="left")
     for heading, justify in (("model", "left"), ("parameters", "right"), ("weights in memory", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     fixed = [each for each in overrides if "," not in each and not each.startswith(("model=", "sweep="))]
@@ -86,6 +87,14 @@ def _models(conf: Path, entry: str, names: Sequence[str], overrides: Sequence[st
     with initialize_config_dir(str(conf), version_base="1.3"):
         for name in names:
             yield name, build(compose(entry, overrides=[f"model={name}", *overrides]), "model")
+
+
+def _default_model(conf: Path, entry: str, overrides: Sequence[str]) -> str:
+    """Return the model of a command line that names none: an experiment's, or the entry point's own."""
+    experiment = [each for each in overrides if each.startswith("experiment=")]
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        config = compose(entry, overrides=experiment, return_hydra_config=True)
+    return str(config.hydra.runtime.choices["model"])
 
 
 def _axes(conf: Path, entry: str, overrides: Sequence[str]) -> dict[str, list[str]]:

@@ -167,11 +167,4 @@ def _finite(value: float) -> float | None:
 
 
 def _labels(cell: LensCell, stack: LayerStack) -> CurveLabels:
-    return CurveLabels(
-        model=cell.model.name,
-        family=cell.model.family,
-        parameters=stack.n_parameters,
-        n_layers=stack.n_layers,
-        objective=cell.objective.name,
-        dataset=cell.dataset.name,
-    )
+    return CurveLabels.of(cell.model, stack, cell.objective.name, cell.dataset.name)

@@ -149,14 +149,7 @@ def _costs(cell: ContactCell, stack: LayerStack, device: torch.device) -> list[f
 
 def _write(cell: ContactCell, stack: LayerStack, splits: list[SplitScores], costs: list[float], staging: Path) -> None:
     """Write the curves of test and the ranking of layers 1..L."""
-    labels = CurveLabels(
-        model=cell.model.name,
-        family=cell.model.family,
-        parameters=stack.n_parameters,
-        n_layers=stack.n_layers,
-        objective=cell.model.objective,
-        dataset=cell.task.name,
-    )
+    labels = CurveLabels.of(cell.model, stack, cell.model.objective, cell.task.name)
     pq.write_table(curve_table(splits[-1].layers(), QUANTITIES, labels), staging / "curves.parquet")
     layers_table(splits, costs).to_csv(staging / "layers.csv", index=False)
 

@@ -120,14 +120,7 @@ def _write_curves(cell: ExitCell, probe: TrainedProbe, said: Said, staging: Path
         Quantity("early_exit", name, "nats" if _in_nats(name, said) else "", name.replace("_", " "), "test")
         for name in found
     ]
-    labels = CurveLabels(
-        model=cell.probe.model.name,
-        family=cell.probe.model.family,
-        parameters=probe.stack.n_parameters,
-        n_layers=probe.stack.n_layers,
-        objective=cell.probe.model.objective,
-        dataset=cell.probe.task.name,
-    )
+    labels = CurveLabels.of(cell.probe.model, probe.stack, cell.probe.model.objective, cell.probe.task.name)
     stacked = Estimate(*(torch.stack(parts) for parts in zip(*found.values(), strict=True)))
     pq.write_table(curve_table(stacked, quantities, labels), staging / "curves.parquet")
 

@@ -128,14 +128,7 @@ def _costs(cell: ProbeCell, stack: LayerStack, device: torch.device) -> list[flo
 
 def _write(cell: ProbeCell, stack: LayerStack, splits: list[ScoredSplit], costs: list[float], staging: Path) -> None:
     """Write curves and the ranking."""
-    labels = CurveLabels(
-        model=cell.model.name,
-        family=cell.model.family,
-        parameters=stack.n_parameters,
-        n_layers=stack.n_layers,
-        objective=cell.model.objective,
-        dataset=cell.task.name,
-    )
+    labels = CurveLabels.of(cell.model, stack, cell.model.objective, cell.task.name)
     pq.write_table(curves_of(splits, labels), staging / "curves.parquet")
     ranked(splits, cell.task.metrics[0], costs).to_csv(staging / "layers.csv", index=False)
 
