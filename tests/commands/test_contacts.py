@@ -102,7 +102,7 @@ def test_real_chains_are_read_by_other_families(shared_data: Path, tmp_path: Pat
         ),
         (
             ("dataset=demo_contact", *FEW, "model=esm3_1b", "model.modality=both", "model.miniature=true"),
-            "error: model.modality=both reads structures, which hold the contacts; use model.modality=sequence",
+            "error: model.modality=both reads structures, and probes read sequences; use model.modality=sequence",
         ),
         (("dataset=demo_contact", *FEW, "probe.max_pairs=0"), "error: probe.max_pairs=0: give 1 pair or more"),
     ],

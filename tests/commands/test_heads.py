@@ -113,3 +113,18 @@ def test_one_probe_reads_labels_of_every_kind(tmp_path: Path) -> None:
     assert invoke(tmp_path, "train", "-m", tasks, "probe=mlp", *small) == 0
     kinds = [read_record(path.parent).result["task"]["kind"] for path in sorted(tmp_path.rglob("result.json"))]
     assert kinds == ["multiclass", "multilabel", "residue"]
+
+
+@pytest.mark.parametrize(
+    ("slip", "message"),
+    [
+        (("dataset.split=train",), "a probe learns, chooses and is tested on all splits; leave dataset.split out"),
+        (("model=prot_t5_xl_u50", "model.miniature=true"), "and not the protein; use model.part=encoder"),
+        (("model=dplm2", "model.miniature=true", "model.modality=both"), "sequences; use model.modality=sequence"),
+    ],
+)
+def test_what_no_probe_can_read_is_refused_before_anything_is_written(
+    slip: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refusal(capsys, tmp_path, "train", "probe=linear", "dataset=demo_family", *FEW, *slip).endswith(message)
+    assert not (tmp_path / "outputs").exists()

@@ -41,7 +41,7 @@ def test_proteins_get_their_family_and_bad_records_are_listed(
 ) -> None:
     assert invoke(home, "analyze", PREDICT, f"probe_run={family}", "predict=my.fasta") == 0
     folder = home / "outputs/predictions/tiny_masked/demo_family/linear" / family.name
-    assert {path.name for path in folder.iterdir()} == {"my.csv", "my.left_out.csv", "my.json"}
+    assert {path.name for path in folder.iterdir()} == {"my.csv", "my.left_out.csv", "my.csv.json"}
     table = pd.read_csv(folder / "my.csv")
     assert table["id"].tolist() == [protein.id for protein in NEW]
     right = [row == protein.family for row, protein in zip(table["label"], NEW, strict=True)]
@@ -58,7 +58,7 @@ def test_proteins_get_their_family_and_bad_records_are_listed(
 def test_what_decided_the_predictions_is_kept_with_them(home: Path, family: Path) -> None:
     given = ("metric.threshold=0.5", "metric.fallback=most_confident", "predict_to=deep/er/kept.csv")
     assert invoke(home, "analyze", PREDICT, f"probe_run={family}", "predict=my.fasta", *given) == 0
-    about = json.loads((home / "deep/er/kept.json").read_text())
+    about = json.loads((home / "deep/er/kept.csv.json").read_text())
     assert about["setting"] == {"threshold": 0.5, "fallback": "most_confident", "term_threshold": None}
     assert about["probe_run"] == family.name
     assert about["proteins_predicted"] == 12
@@ -86,7 +86,7 @@ def test_terms_are_lists_in_a_parquet_file(home: Path, function: Path, capsys: p
         hits += len(set(row["labels"]) & set(protein.functions))
     assert hits >= 0.7 * sum(len(protein.functions) for protein in NEW)
     least = min(min(each) for each in table["probabilities"] if len(each))
-    cut = json.loads((home / "terms.json").read_text())["setting"]["term_threshold"]
+    cut = json.loads((home / "terms.parquet.json").read_text())["setting"]["term_threshold"]
     assert 0 < cut <= least
     assert f"labels are the terms with probability {cut:.2f} or more" in capsys.readouterr().out
     assert len(pd.read_parquet(home / "terms.left_out.parquet")) == 0
@@ -154,7 +154,7 @@ def test_residues_get_a_letter_each(tmp_path: Path, home: Path, capsys: pytest.C
         if row["layers_computed"] < 12:
             sure = sum(probability >= 0.5 for probability in row["probabilities"])
             assert sure >= 0.4 * len(protein.sequence)
-    about = json.loads((tmp_path / "letters.json").read_text())
+    about = json.loads((tmp_path / "letters.csv.json").read_text())
     assert (about["confidence"], about["residue_share"]) == ("max_probability", 0.4)
 
 
@@ -164,3 +164,13 @@ def test_several_files_are_predicted_in_one_sweep(home: Path, family: Path) -> N
     assert {path.name for path in (home / "swept").rglob("*.csv")} == {
         *("my.csv", "my.left_out.csv", "packed.csv", "packed.left_out.csv")
     }
+
+
+def test_what_is_read_is_never_written_over(home: Path, family: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "in.csv").write_text(">a\nMKTV\n")
+    (home / "folder.csv").mkdir()
+    for target, what in (("in.csv", "the file to predict"), ("folder.csv", "a folder")):
+        given = ("predict=in.csv", f"predict_to={target}", "force=true")
+        assert invoke(home, "analyze", PREDICT, f"probe_run={family}", *given) == 2
+        assert f"error: predict_to={target} is {what}; give the name of a new file" in capsys.readouterr().err
+    assert (home / "in.csv").read_text() == ">a\nMKTV\n"

@@ -118,3 +118,10 @@ def test_the_plan_names_the_model_where_none_is_typed() -> None:
     assert "2 cells: 1 model x 2 of metric" in text
     assert "tiny_masked" in text
     assert "0.6 M" in text
+
+
+def test_a_preset_of_keys_that_a_model_lacks_is_refused() -> None:
+    refused = r"sweep=noise_levels sets objective\.noise_levels, which model=tiny_masked lacks"
+    with pytest.raises(InputError, match=refused):
+        plan(CONF, "analyze", ["sweep=noise_levels", "model=tiny_masked"])
+    assert "5 cells: 1 model x 5 of objective.noise_levels" in shown(["sweep=noise_levels", "model=tiny_diffusion"])

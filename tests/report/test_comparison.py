@@ -1,6 +1,7 @@
 """The scalars of many cells side by side: what a person reads, and what is kept."""
 
 import csv
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,18 @@ def test_a_cell_is_a_row_with_values_and_intervals() -> None:
 
 
 def test_a_depth_is_shown_as_a_share_alone_and_another_scalar_as_it_is() -> None:
-    headings = [line.split() for line in printed(row()) if "ed_kl" in line]
-    assert headings == [["cell", "ed_kl", "ed_cosine", "final", "depth"]]
-    assert any("share of the depth" in line for line in printed(row()))
+    lines = printed(row())
+    assert ["cell", "ed_kl", "ed_cosine", "final", "depth"] in [line.split() for line in lines]
+    assert "  ed_kl, ed_cosine: share of the depth (layer / L)" in lines
+
+
+def test_of_a_probe_the_table_keeps_what_answers_which_layer_to_take() -> None:
+    shown = ("best_layer", "test_f1_gain", "test_f1_over_composition")
+    hidden = ("valid_f1_best", "test_f1_last", "test_f1_composition", "test_identity_30_f1_gain")
+    found = replace(row(), scalars=dict.fromkeys((*shown, *hidden), 0.25), intervals={})
+    text = "\n".join(printed(found))
+    assert text.count("0.25") == len(shown)
+    assert all(name in comparison_csv([found]) for name in hidden)
 
 
 def test_columns_are_the_scalars_that_any_cell_has() -> None:

@@ -55,7 +55,7 @@ def test_a_threshold_that_was_not_timed_says_nothing_of_time(tmp_path: Path) -> 
 
 def test_time_is_said_to_follow_the_layers_where_a_line_was_fitted(tmp_path: Path) -> None:
     *_, last = exit_answers(record(tmp_path))
-    assert last == "A share x of the layers takes 0.90 x +0.10 of the time of a full pass (r^2 = 0.980)."
+    assert last == "A share x of the layers takes 0.90 x + 0.10 of the time of a full pass (r^2 = 0.980)."
     assert not any("share x" in each for each in exit_answers(record(tmp_path, time_slope=None)))
 
 

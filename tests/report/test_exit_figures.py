@@ -122,7 +122,7 @@ def test_time_is_drawn_against_layers_with_the_line_that_the_record_says() -> No
     (axis,) = figure.axes
     assert points(axis, "measured") == [(0.25, 0.3), (0.5, 0.6), (1.0, 1.0)]
     assert points(axis, "time in step with layers") == [(0, 0), (1, 1)]
-    assert points(axis, "fit: 0.90 x +0.10, $r^2$ = 0.980") == [(0, 0.1), (1, 1.0)]
+    assert points(axis, "fit: 0.90 x + 0.10, $r^2$ = 0.980") == [(0, 0.1), (1, 1.0)]
     assert "share of all" in axis.get_xlabel()
     assert "share of a full pass" in axis.get_ylabel()
 

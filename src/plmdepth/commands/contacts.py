@@ -11,9 +11,9 @@ from plmdepth.commands.dataset_options import options_of
 from plmdepth.commands.objects import build, check_run_options, options
 from plmdepth.commands.trainers import build_trainer
 from plmdepth.errors import InputError
-from plmdepth.probes.contacts.features import check_readable
 from plmdepth.probes.contacts.recipe import ContactRecipe
 from plmdepth.probes.contacts.run import ContactCell, check_contacts, run_contact_cell
+from plmdepth.probes.readable import check_readable
 from plmdepth.proteins.datasets.contact import ContactDataset
 from plmdepth.report.contact_figure import write_contact_figure
 from plmdepth.report.contact_ranking import print_contact_ranking

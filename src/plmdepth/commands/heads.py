@@ -14,6 +14,7 @@ from plmdepth.errors import InputError
 from plmdepth.probes.layerwise.cell import ProbeCell, check_task
 from plmdepth.probes.layerwise.recipe import HeadRecipe
 from plmdepth.probes.layerwise.run import run_probe_cell
+from plmdepth.probes.readable import check_readable
 from plmdepth.proteins.datasets.labelled import LabelledDataset
 from plmdepth.report.probe_figure import write_probe_figures
 from plmdepth.report.ranking import print_ranking
@@ -48,7 +49,10 @@ def configured_heads(config: DictConfig, recipe: HeadRecipe) -> ProbeCell:
     dataset = build(config, "dataset")
     if not isinstance(dataset, LabelledDataset):
         raise InputError(f"dataset={dataset.name} has no labels; these have: {options_of(LabelledDataset)}")
+    if dataset.split != "test":
+        raise InputError("a probe learns, chooses and is tested on all splits; leave dataset.split out")
     model = build(config, "model").resolved()
+    check_readable(model)
     task = dataset.task(model.max_length, config.seed)
     check_task(task, recipe)
     deciding = {key: value for key, value in options(config, "probe").items() if key not in _WITHOUT_NUMBERS}

@@ -46,7 +46,9 @@ def predict(config: DictConfig, console: Console) -> Path:
     with _progress(console, n_records) as advance, tables[1], tables[0]:
         tally = predict_records(predictor, read_fasta(fasta, "predict"), rules, tables, advance)
     about = _about(cell, predictor, tally, fasta)
-    write_json(target.with_suffix(".json"), about | {"wall_seconds": round(time.perf_counter() - started, 3)})
+    write_json(
+        target.with_name(f"{target.name}.json"), about | {"wall_seconds": round(time.perf_counter() - started, 3)}
+    )
     _say(console, predictor, tally, target, left_out)
     return folder
 
@@ -68,12 +70,15 @@ def _target(config: DictConfig, folder: Path, fasta: Path) -> Path:
     """Return the file to write.
 
     Raises:
-        InputError: it has another ending, or is there already.
+        InputError: it has another ending, or is there already, or would take the place of what is read.
     """
     name = Path(fasta.name.removesuffix(".gz")).stem or "predictions"
     target = folder / f"{name}.csv" if config.predict_to is None else Path(str(config.predict_to)).expanduser()
     if target.suffix not in ENDINGS:
         raise InputError(f"predict_to={config.predict_to}: the name of a file that ends in {' or '.join(ENDINGS)}")
+    if target.is_dir() or (target.exists() and target.samefile(fasta)):
+        what = "a folder" if target.is_dir() else "the file to predict"
+        raise InputError(f"predict_to={target} is {what}; give the name of a new file")
     if target.exists() and not config.force:
         raise InputError(f"{target} is there already; force=true replaces it, predict_to=FILE writes another")
     return target

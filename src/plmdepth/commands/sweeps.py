@@ -75,10 +75,27 @@ def plan(conf: Path, entry: str, overrides: Sequence[str]) -> Table:
     table = Table(title=f"{n_cells} cells: {counted}{varied}", title_justify="left")
     for heading, justify in (("model", "left"), ("parameters", "right"), ("weights in memory", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    _check_preset(conf, entry, models, overrides)
     fixed = [each for each in overrides if "," not in each and not each.startswith(("model=", "sweep="))]
     for name, model in _models(conf, entry, models, [each for each in fixed if each.startswith("model.")]):
         table.add_row(name, f"{n_parameters(model) / 1e6:,.1f} M", f"{weight_bytes(model) / GIGABYTE:.2f} GB")
     return table
+
+
+def _check_preset(conf: Path, entry: str, models: Sequence[str], overrides: Sequence[str]) -> None:
+    """Refuse a preset that sets what a model's configuration lacks.
+
+    Raises:
+        InputError: it does.
+    """
+    for preset in (each for each in overrides if each.startswith("sweep=")):
+        keys = [key for key in _axes(conf, entry, [preset]) if "." in key]
+        for model in models if keys else ():
+            with initialize_config_dir(str(conf), version_base="1.3"):
+                config = compose(entry, overrides=[f"model={model}"])
+            for key in keys:
+                if OmegaConf.select(config, key, default=OmegaConf) is OmegaConf:
+                    raise InputError(f"{preset} sets {key}, which model={model} lacks; choose models that have it")
 
 
 def _models(conf: Path, entry: str, names: Sequence[str], overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:

@@ -29,8 +29,9 @@ def build_trainer(config: DictConfig) -> Callable[..., Trainer]:
     def make(**options: Any) -> Trainer:
         try:
             trainer: Trainer = partial(callbacks=[RichProgressBar()], **_strategy(config), **options)
-        except (MisconfigurationException, ValueError) as error:
-            raise InputError(f"trainer: {str(error).splitlines()[0]}") from error
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0].rstrip(".!")
+            raise InputError(f"trainer: {reason}; trainer=cpu works everywhere") from error
         _check_alone(trainer)
         return trainer
 

@@ -69,8 +69,9 @@ def print_comparison(rows: Sequence[Row], failures: Sequence[tuple[str, str]], c
         console.print("  ±: standard deviation over seeds", highlight=False, markup=False)
     for cell, message in failures:
         console.print(f"  {cell}: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
-    if any(name.startswith("ed_") for name in _shown(rows).values()):
-        console.print("  ed_*: share of the depth (layer / L) [95 % interval]", highlight=False, markup=False)
+    if shares := [heading for name, heading in _shown(rows).items() if name == f"{heading}_depth"]:
+        note = f"  {', '.join(shares)}: share of the depth (layer / L)"
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
 def comparison_csv(rows: Sequence[Row]) -> str:
@@ -147,10 +148,16 @@ def _pieces(
 
 def _shown(rows: Sequence[Row]) -> dict[str, str]:
     """Return the scalars that any cell has, each with its heading; of a depth in layers, its share of L alone."""
-    names = dict.fromkeys(name for row in rows for name in row.scalars)
+    names = dict.fromkeys(name for row in rows for name in row.scalars if not _for_the_file(name))
     shares = {f"{name}_depth": name for name in names if f"{name}_depth" in names}
     headings = {name: shares.get(name, "\n".join(name.rsplit("_", 1))) for name in names}
     return {name: heading for name, heading in headings.items() if name not in shares.values()}
+
+
+def _for_the_file(name: str) -> bool:
+    """Say whether a scalar of a probe is for comparison.csv alone: the table keeps what answers which layer to take."""
+    alone = name.endswith(("_last", "_composition")) and not name.endswith("_over_composition")
+    return name.startswith("valid_") or "_identity_" in name or alone
 
 
 def _cell(row: Row, name: str) -> str:

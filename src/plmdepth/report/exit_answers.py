@@ -7,6 +7,7 @@ import pandas as pd
 from rich.console import Console
 
 from plmdepth.report.published import print_published
+from plmdepth.report.style import signed
 from plmdepth.report.terminal import curve_table, title
 from plmdepth.results.record import Record
 
@@ -81,4 +82,6 @@ def _on_time(scalars: Any) -> list[str]:
     slope, start, fit = (scalars[f"time_{name}"] for name in ("slope", "intercept", "r_squared"))
     if slope is None or fit is None:
         return []
-    return [f"A share x of the layers takes {slope:.2f} x {start:+.2f} of the time of a full pass (r^2 = {fit:.3f})."]
+    return [
+        f"A share x of the layers takes {slope:.2f} x {signed(start)} of the time of a full pass (r^2 = {fit:.3f})."
+    ]

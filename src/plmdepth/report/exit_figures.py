@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from plmdepth.report.figures import Panel, draw
-from plmdepth.report.style import COLOURS, STYLE, save, subtitle
+from plmdepth.report.style import COLOURS, STYLE, save, signed, subtitle
 from plmdepth.results.atomic import read_json
 
 _GREY = "#777777"
@@ -74,7 +74,7 @@ def draw_exits(exits: pd.DataFrame, choices: pd.DataFrame, curves: pd.DataFrame,
             _draw_choices(axis, choices[choices["fallback"] == fallback], metric, COLOURS[number])
         axis.set_xlabel("mean number of layers computed")
         axis.set_ylabel(f"{metric.replace('_', ' ')} on test")
-        axis.legend(*_once(axis), fontsize=8, loc="lower right")
+        axis.legend(*_once(axis), fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)  # hides nothing
     return figure
 
 
@@ -106,7 +106,7 @@ def draw_seconds(seconds: pd.DataFrame, scalars: Any, about: str) -> Figure:
         slope, intercept = scalars["time_slope"], scalars["time_intercept"]
         if slope is not None:
             ends = np.array([0.0, 1.0])
-            label = f"fit: {slope:.2f} x {intercept:+.2f}, $r^2$ = {scalars['time_r_squared']:.3f}"
+            label = f"fit: {slope:.2f} x {signed(intercept)}, $r^2$ = {scalars['time_r_squared']:.3f}"
             axis.plot(ends, slope * ends + intercept, color=COLOURS[2], linewidth=1.2, label=label)
         axis.plot(seconds["layer_share"], seconds["time_share"], "o", color=COLOURS[1], label="measured", zorder=3)
         axis.set_xlim(0, 1.03)

@@ -42,3 +42,12 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):
         figure.savefig(files[1], metadata={"Date": None})
     return files
+
+
+def signed(number: float) -> str:
+    """Return a number to add, with its sign set off.
+
+    >>> signed(-0.021)
+    '- 0.02'
+    """
+    return f"{'-' if number < 0 else '+'} {abs(number):.2f}"

@@ -12,11 +12,11 @@ from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.probes.contacts.features import (
     average_product_corrected,
     check_attention,
-    check_readable,
     pair_features,
     read_pairs,
     symmetrised,
 )
+from plmdepth.probes.readable import check_readable
 from plmdepth.proteins.tasks.contacts import ContactProtein, Pairs
 from tests.probes.contacts.planted import CPU, protein
 from tests.stacks import ALL, own_forward, stack_of
@@ -126,7 +126,10 @@ def test_in_a_causal_model_a_pair_has_what_the_later_token_gives_to_the_earlier(
 @pytest.mark.parametrize(
     ("family", "message"),
     [
-        ("dplm2_both", r"model\.modality=both reads structures, which hold the contacts; use model\.modality=sequence"),
+        (
+            "dplm2_both",
+            r"model\.modality=both reads structures, and probes read sequences; use model\.modality=sequence",
+        ),
         ("esm3_structure", r"model\.modality=structure reads structures"),
         ("prot_t5", r"the decoder of prot_t5 reads what it has written .*; use model\.part=encoder"),
         ("ankh", r"the decoder of ankh reads what it has written"),

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plmdepth.errors import InputError
-from plmdepth.language_models.decoder_spelling import HiddenDecoderSpelling, WholeDecoderSpelling
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack, LayerView, Need
 from plmdepth.proteins.protein import Protein
@@ -82,22 +81,6 @@ def read_pairs(
     first, second = _on(device, pairs.first), _on(device, pairs.second)
     observer = _PairAttention(lambda maps: pair_features(maps, residues, first, second), layers, take)
     stack.run(tokens, [observer])
-
-
-def check_readable(model: LanguageModel) -> None:
-    """Refuse a model whose attention says nothing of pairs of residues, or too much.
-
-    Raises:
-        InputError: it reads structures, or is the decoder of an encoder-decoder.
-    """
-    if model.modality != "sequence":
-        raise InputError(
-            f"model.modality={model.modality} reads structures, which hold the contacts; use model.modality=sequence"
-        )
-    if isinstance(model.spelling, WholeDecoderSpelling | HiddenDecoderSpelling):
-        raise InputError(
-            f"the decoder of {model.name} reads what it has written and not the protein; use model.part=encoder"
-        )
 
 
 def check_attention(stack: LayerStack, model: LanguageModel, device: torch.device) -> int:

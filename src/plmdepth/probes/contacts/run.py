@@ -19,7 +19,7 @@ from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.weights import load_stack, weights_digest
 from plmdepth.metrics.accumulators import Estimate
-from plmdepth.probes.contacts.features import check_attention, check_readable
+from plmdepth.probes.contacts.features import check_attention
 from plmdepth.probes.contacts.precision import MAIN, MAIN_RANGE, QUANTITIES, left_out
 from plmdepth.probes.contacts.recipe import LEAST_SEPARATION, ContactRecipe
 from plmdepth.probes.contacts.regression import LayerRegressions
@@ -27,6 +27,7 @@ from plmdepth.probes.contacts.scoring import BASELINES, SplitScores, scored
 from plmdepth.probes.contacts.training import TrainingPlan, fit_layers, planned
 from plmdepth.probes.layerwise.cost import milliseconds_to_layer
 from plmdepth.probes.layerwise.ranking import ScoredSplit, ranked
+from plmdepth.probes.readable import check_readable
 from plmdepth.probes.scores.bootstrap import difference
 from plmdepth.proteins.tasks.contacts import ContactTask
 from plmdepth.results.atomic import write_json
