@@ -123,4 +123,4 @@ def test_contacts_cannot_be_left_early(tmp_path: Path, capsys: pytest.CaptureFix
     assert invoke(tmp_path, "train", "probe=contact", "dataset=demo_contact", *FEW, "dataset.limit=4") == 0
     (folder,) = records(tmp_path)
     line = refusal(capsys, tmp_path, "analyze", "metric=early_exit", f"probe_run={folder}")
-    assert "holds no finished probe" in line
+    assert line.endswith("is no run of heads; choose one of probe=linear or mlp")

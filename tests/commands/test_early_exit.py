@@ -125,4 +125,4 @@ def test_a_lens_is_no_probe_of_a_task(tmp_path: Path, capsys: pytest.CaptureFixt
     lens = ("probe=tuned_lens", "probe.steps=2", "probe.batch_size=2", "model.miniature=true", "dataset.size=4")
     assert invoke(tmp_path, "train", *lens) == 0
     (record,) = (path.parent for path in tmp_path.glob("outputs/train/*/*/tuned_lens/*/result.json"))
-    assert "holds no finished probe" in refusal(capsys, tmp_path, "analyze", *STUDY, f"probe_run={record}")
+    assert "is no run of heads" in refusal(capsys, tmp_path, "analyze", *STUDY, f"probe_run={record}")

@@ -134,11 +134,26 @@ def test_any_other_error_is_code_1_with_its_trace(
     assert lines[-1].endswith("boom")
 
 
-def test_an_interruption_is_not_held_back(run: Run) -> None:
-    cells = Cells(KeyboardInterrupt(), None)
-    with pytest.raises(KeyboardInterrupt):
-        run(cells, "-m", "seed=0,1")
+def exit_of_the_trainer() -> SystemExit:
+    """Return what the trainer makes of an interruption."""
+    stop = SystemExit(1)
+    stop.__context__ = KeyboardInterrupt()
+    return stop
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), exit_of_the_trainer()], ids=["keyboard", "trainer"])
+def test_an_interruption_ends_a_sweep_with_one_line(
+    run: Run, capsys: pytest.CaptureFixture[str], stop: BaseException
+) -> None:
+    cells = Cells(stop, None)
+    assert run(cells, "-m", "seed=0,1") == 1
     assert cells.seeds == [0]
+    assert capsys.readouterr().err == "stopped; the same command starts again, with what is kept already\n"
+
+
+def test_any_other_exit_is_not_held_back(run: Run) -> None:
+    with pytest.raises(SystemExit):
+        run(Cells(SystemExit(3)))
 
 
 def test_a_sweep_runs_every_cell_and_sums_up(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

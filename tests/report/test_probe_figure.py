@@ -18,8 +18,8 @@ PANELS = (Panel(("f1_max",), "score", None), Panel(("difference_to_last",), "dif
 
 def write_record(folder: Path, scalars: dict[str, Any]) -> None:
     write_json(folder / "result.json", {"task": {"metric": "f1_max"}, "scalars": scalars})
-    curves().to_parquet(folder / "curves.parquet")
-    layers(n_layers=4).to_csv(folder / "layers.csv", index=False)
+    curves().assign(n_layers=4).to_parquet(folder / "curves.parquet")
+    layers(n_layers=4).query("layer <= 4").to_csv(folder / "layers.csv", index=False)
 
 
 def test_every_split_is_a_line_over_the_layers_in_order() -> None:
@@ -51,6 +51,12 @@ def test_it_is_drawn_from_the_files_of_a_record_and_always_the_same(tmp_path: Pa
         "composition, test",
     ):
         assert f"<!-- {words} -->" in text
+
+
+def test_the_layer_that_the_others_are_compared_with_is_named_where_it_is_not_the_last(tmp_path: Path) -> None:
+    write_record(tmp_path, {})
+    curves().assign(n_layers=12).to_parquet(tmp_path / "curves.parquet")
+    assert "<!-- difference to layer 4 -->" in write_probe_figure(tmp_path)[1].read_text()
 
 
 def test_a_record_that_knows_nothing_of_composition_is_drawn_without_it(tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ def probe_run(config: DictConfig) -> DictConfig:
     if not config.probe_run:
         raise InputError("metric=early_exit needs a trained probe; give probe_run=PATH, the record that train.py left")
     run = _folder(config)
-    if not is_finished(run) or not (run / "heads.safetensors").exists():
+    if is_finished(run) and not (run / "heads.safetensors").exists():
+        raise InputError(f"probe_run={config.probe_run} is no run of heads; choose one of probe=linear or mlp")
+    if not is_finished(run):
         raise InputError(
             f"probe_run={config.probe_run} holds no finished probe; give the folder that train.py named as its record"
         )

@@ -87,10 +87,20 @@ def _main(conf: Path, entry: str, task: Task) -> int:
         _run_hydra(conf, entry, lambda config: outcomes.append(_attempt(task, config, console)))
     except (InputError, HydraException, OmegaConfBaseException) as error:
         return _refuse(str(error))
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if not _is_interruption(stop):
+            raise
+        print("stopped; the same command starts again, with what is kept already", file=sys.stderr)
+        return FAILED
     codes = {outcome.code for outcome in outcomes}
     if len(outcomes) > 1:
         codes.add(_compare(outcomes, console))
     return FAILED if FAILED in codes else max(codes, default=DONE)
+
+
+def _is_interruption(stop: BaseException) -> bool:
+    """Say whether the keyboard stopped the run; the trainer turns that into an exit."""
+    return isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)
 
 
 def _planned(conf: Path, entry: str, flags: list[str], overrides: list[str], console: Console) -> list[str]:

@@ -29,13 +29,19 @@ def write_probe_figure(folder: Path) -> list[Path]:
     rows = probe_rows(layers, metric).assign(n_layers=curves["n_layers"].iloc[0])
     panels = (
         Panel((metric,), metric.replace("_", " "), floor=None),
-        Panel((_GAP,), "difference to the last layer", floor=None, reference=0.0),
+        Panel((_GAP,), f"difference to {_compared(layers, rows)}", floor=None, reference=0.0),
     )
     title = f"How well each layer serves the task\n{subtitle(curves)}; bands: 95 % intervals"
     (folder / "figures").mkdir(exist_ok=True)
     figure = draw(rows, title, panels)
     draw_composition(figure.axes[0], result["scalars"], metric, list(dict.fromkeys(rows["component"])))
     return save(figure, folder / "figures" / "probe")
+
+
+def _compared(layers: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """Return the layer that the others are compared with: the last one that has a head."""
+    last = int(layers["layer"].max())
+    return "the last layer" if last == rows["n_layers"].iloc[0] else f"layer {last}"
 
 
 def draw_composition(axis: Axes, scalars: Mapping[str, Any], metric: str, splits: list[str]) -> None:
