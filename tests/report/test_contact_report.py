@@ -61,6 +61,7 @@ def test_the_panels_show_layers_baselines_cuts_ranges_and_differences() -> None:
     lines = {key: line["value"].tolist() for key, line in rows.groupby(["quantity", "component"])}
     assert lines["attention", "attention"] == pytest.approx([0.1, 0.2, 0.3])
     assert lines["attention", "separation alone"] == [0.05] * 3
+    assert lines["attention", "perfect ranking"] == [0.9] * 3
     assert lines["attention", "random ranking"] == [0.02] * 3
     assert lines["cuts", "top L/5"] == pytest.approx([0.3, 0.6, 0.9])
     assert lines["ranges", "short range"] == pytest.approx([0.1, 0.2, 0.3])

@@ -11,8 +11,8 @@ from plmdepth.report.style import save, subtitle
 from plmdepth.results.atomic import read_json
 
 _CUTS = {"precision_at_l": "top L", "precision_at_l2": "top L/2", "precision_at_l5": "top L/5"}
-_HEADROOM = 0.5  # of the height, for a legend of three lines
-_BASELINES = {"separation": "separation alone", "random": "random ranking"}
+_HEADROOM = 0.6  # of the height, for a legend of four lines
+_BASELINES = {"perfect": "perfect ranking", "separation": "separation alone", "random": "random ranking"}
 
 
 def write_contact_figure(folder: Path) -> list[Path]:

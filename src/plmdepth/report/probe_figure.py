@@ -13,7 +13,7 @@ from plmdepth.report.training_figure import write_training_figure
 from plmdepth.results.atomic import read_json
 
 _GAP = "difference_to_last"
-_SPLITS = 4  # lines that can be told apart; layers.csv has all
+_SPLITS = 3  # as in the terminal; layers.csv has all
 
 
 def write_probe_figures(folder: Path) -> list[Path]:
@@ -34,6 +34,8 @@ def write_probe_figure(folder: Path) -> list[Path]:
     title = f"How well each layer serves the task\n{subtitle(curves)}; bands: 95 % intervals"
     (folder / "figures").mkdir(exist_ok=True)
     figure = draw(rows, title, panels)
+    if (legend := figure.axes[1].get_legend()) is not None:
+        legend.remove()  # it would say what the left one says, over the lines
     draw_composition(figure.axes[0], result["scalars"], metric, list(dict.fromkeys(rows["component"])))
     return save(figure, folder / "figures" / "probe")
 
@@ -58,7 +60,7 @@ def draw_composition(axis: Axes, scalars: Mapping[str, Any], metric: str, splits
         colour = COLOURS[splits.index("test") % len(COLOURS)]
         axis.axhline(value, color=colour, linewidth=1.0, linestyle=(0, (6, 3)), label="composition, test")
         above = (0.0, 1.0)  # the axes, where it hides no line
-        axis.legend(fontsize=8, loc="lower left", bbox_to_anchor=above, ncols=3, columnspacing=1.0, frameon=False)
+        axis.legend(fontsize=8, loc="lower left", bbox_to_anchor=above, ncols=2, columnspacing=1.0, frameon=False)
 
 
 def probe_rows(layers: pd.DataFrame, metric: str) -> pd.DataFrame:
