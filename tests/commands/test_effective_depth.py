@@ -2,12 +2,11 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 
 from plmdepth.commands.analyze import analyze
 from plmdepth.commands.entry import main
@@ -17,14 +16,6 @@ from plmdepth.results.record import read_record
 SMALL = ("model.miniature=true", "dataset.size=4")
 METRICS = ("suite", "layer_skip", "effective_depth")
 Run = Callable[..., int]
-
-
-@pytest.fixture(autouse=True)
-def hydra_afresh() -> Iterator[None]:
-    GlobalHydra.instance().clear()
-    yield
-    GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture

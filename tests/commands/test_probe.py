@@ -1,12 +1,11 @@
 """From the command line: a lens is fitted, and read with."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 
 from plmdepth.commands.analyze import analyze
 from plmdepth.commands.entry import main
@@ -16,14 +15,6 @@ from plmdepth.results.record import read_record
 SMALL = ("model.miniature=true", "dataset.size=4")
 FIT = ("probe=tuned_lens", "probe.steps=2", "probe.batch_size=2", *SMALL)
 Run = Callable[..., int]
-
-
-@pytest.fixture(autouse=True)
-def hydra_afresh() -> Iterator[None]:
-    GlobalHydra.instance().clear()
-    yield
-    GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture

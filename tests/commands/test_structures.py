@@ -1,27 +1,16 @@
 """``dataset=structures`` end to end: real chains, read by a model in every modality."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 
 from plmdepth.commands.analyze import analyze
 from plmdepth.commands.entry import main
 from plmdepth.results.record import read_record
 
 MODALITIES = ("sequence", "structure", "both")
-
-
-@pytest.fixture(autouse=True)
-def hydra_afresh() -> Iterator[None]:
-    GlobalHydra.instance().clear()
-    yield
-    GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture
