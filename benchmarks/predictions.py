@@ -17,7 +17,7 @@ from typing import Any, cast
 import pyarrow as pa
 from timing import report
 
-from plmdepth.probes.exits.prediction import LEFT_OUT, Predictor, predict_records
+from plmdepth.early_exit.prediction import LEFT_OUT, Predictor, predict_records
 from plmdepth.proteins.fasta import read_fasta
 from plmdepth.proteins.protein import CANONICAL, Protein
 from plmdepth.proteins.selection import Rules

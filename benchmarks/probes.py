@@ -13,11 +13,11 @@ from models import DEVICE, stack_of
 from timing import interleaved, report
 from torch import Tensor
 
+from plmdepth.early_exit.batched_parts import batched_parts
+from plmdepth.early_exit.inference import EarlyExit
+from plmdepth.early_exit.reading import ProteinReader
+from plmdepth.early_exit.walltime import relation, wall_times
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.probes.exits.batched_parts import batched_parts
-from plmdepth.probes.exits.inference import EarlyExit
-from plmdepth.probes.exits.reading import ProteinReader
-from plmdepth.probes.exits.walltime import relation, wall_times
 from plmdepth.probes.layerwise.cache import FeatureCache
 from plmdepth.probes.layerwise.data import Kept, Passes, Pooled, loader
 from plmdepth.probes.layerwise.features import spelt

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from plmdepth.language_models.families.saprot import STRUCTURE_SPELLING, summed_over_structures
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 
 
 def own_logits(stack: LayerStack, tokens: Tokens) -> Tensor:

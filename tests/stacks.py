@@ -22,7 +22,7 @@ from plmdepth.language_models.families.t5 import T5
 from plmdepth.language_models.families.xlnet import XLNet
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.language_models.weights import load_stack
 from plmdepth.objectives.autoregressive import Autoregressive
 from plmdepth.objectives.masked import Masked

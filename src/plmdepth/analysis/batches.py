@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import Dataset
 
-from plmdepth.language_models.spelling import Spelling
+from plmdepth.language_models.spelling.spelling import Spelling
 from plmdepth.objectives.objective import Example, Objective
 from plmdepth.proteins.batches import token_budget_batches
 from plmdepth.proteins.protein import Protein

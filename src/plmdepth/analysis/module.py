@@ -13,8 +13,8 @@ from plmdepth.language_models.checkpoints.placement import is_dispatched
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.accumulators import Accumulator, accumulator, bootstrap_weights
 from plmdepth.metrics.metric import Metric
+from plmdepth.results.collectives import group, total
 from plmdepth.results.sequence_table import SequenceTable
-from plmdepth.results.together import group, total
 
 
 class AnalysisModule(LightningModule):

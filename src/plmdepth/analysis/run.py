@@ -31,11 +31,11 @@ from plmdepth.proteins.selection import ProteinSet
 from plmdepth.report.figures import write_figures
 from plmdepth.results.atomic import write_json
 from plmdepth.results.cell_folder import writing_cell
+from plmdepth.results.collectives import OwnShare, n_processes
 from plmdepth.results.identity import SCHEMA, Identity
 from plmdepth.results.processes import is_first
 from plmdepth.results.provenance import environment
 from plmdepth.results.sequence_table import SequenceTable, merge_shares
-from plmdepth.results.together import OwnShare, n_processes
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from plmdepth.commands.objects import build
+from plmdepth.results.collectives import wait_for_all
 from plmdepth.results.identity import Identity
 from plmdepth.results.processes import is_first
 from plmdepth.results.record import is_finished, read_record
-from plmdepth.results.together import wait_for_all
 from plmdepth.results.tracking import NoTracking, Tracking
 
 

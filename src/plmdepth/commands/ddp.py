@@ -15,12 +15,12 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.launcher import _Launcher
 
 from plmdepth.commands.shared import ONE_AT_A_TIME
+from plmdepth.early_exit.options import EarlyExitStudy
 from plmdepth.errors import InputError
-from plmdepth.probes.exits.options import EarlyExitStudy
 from plmdepth.probes.layerwise.recipe import HeadRecipe
-from plmdepth.results.fellows import FELLOWS
+from plmdepth.results.collectives import group
 from plmdepth.results.processes import is_first
-from plmdepth.results.together import group
+from plmdepth.results.workers import WORKERS
 
 _ALONE = "runs in one process; use trainer=gpu or trainer=cpu"
 
@@ -63,21 +63,21 @@ class Launcher(_Launcher):
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:  # noqa: ARG002
         """Have the processes there, then call the function."""
-        if is_first() and not FELLOWS:
+        if is_first() and not WORKERS:
             port = str(self._place.main_port)
             meeting = {"MASTER_ADDR": self._place.main_address, "MASTER_PORT": port, "WORLD_SIZE": str(self._n)}
-            FELLOWS.start(self._n, meeting | {"NODE_RANK": "0", "LOCAL_RANK": "{number}"})
+            WORKERS.start(self._n, meeting | {"NODE_RANK": "0", "LOCAL_RANK": "{number}"})
         _set_num_threads_if_needed(num_processes=self._n)
         try:
-            with FELLOWS.blamed():
+            with WORKERS.blamed():
                 return function(*args, **kwargs)
         except Exception:
-            FELLOWS.end()  # before this process leaves them alone, which would be an error of theirs
+            WORKERS.end()  # before this process leaves them alone, which would be an error of theirs
             raise
 
     def kill(self, signum: Any) -> None:  # noqa: ARG002 (Lightning's signature)
         """End the other processes."""
-        FELLOWS.end()
+        WORKERS.end()
 
 
 def check_shared(config: DictConfig) -> None:

@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from plmdepth.commands.cells import Cell
 from plmdepth.commands.heads import configured_heads
 from plmdepth.commands.objects import build, check_run_options, options
+from plmdepth.early_exit.options import EarlyExitStudy
+from plmdepth.early_exit.run import ExitCell, run_exit_cell
 from plmdepth.errors import InputError
-from plmdepth.probes.exits.options import EarlyExitStudy
-from plmdepth.probes.exits.run import ExitCell, run_exit_cell
 from plmdepth.probes.layerwise.recipe import HeadRecipe
 from plmdepth.report.exit_figures import write_exit_figures
 from plmdepth.report.published import write_published

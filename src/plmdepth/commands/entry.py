@@ -24,9 +24,9 @@ from plmdepth.commands.sweeps import deferred, expanded, is_sweep, plan
 from plmdepth.errors import InputError
 from plmdepth.report.comparison import comparison_csv, print_comparison, read_row
 from plmdepth.results.atomic import write_text
-from plmdepth.results.fellows import FELLOWS, FellowFailedError, end_with_the_first
 from plmdepth.results.identity import place_of
 from plmdepth.results.processes import is_first
+from plmdepth.results.workers import WORKERS, WorkerFailedError, end_with_the_first
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 _PATIENCE = 30.0  # seconds that the other processes of a run are given to end
@@ -69,7 +69,7 @@ def main(conf: Path, entry: str, task: Task) -> int:
     try:
         code = _main(conf, entry, task)
     finally:
-        FELLOWS.end(patience=_PATIENCE if code == DONE else 0)
+        WORKERS.end(patience=_PATIENCE if code == DONE else 0)
     return code
 
 
@@ -148,7 +148,7 @@ def _check_shared(config: DictConfig) -> None:
 
 
 def _failed(name: str, error: Exception) -> Outcome:
-    if isinstance(error, FellowFailedError):
+    if isinstance(error, WorkerFailedError):
         print(error.said, end="", file=sys.stderr)
     else:
         traceback.print_exception(error)

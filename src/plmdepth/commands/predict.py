@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from plmdepth.commands.early_exit import configured_exit, probe_run
 from plmdepth.commands.objects import build
+from plmdepth.early_exit.prediction import LEFT_OUT, Predictor, Tally, predict_records, predictor_of
+from plmdepth.early_exit.run import ExitCell
+from plmdepth.early_exit.trained import load_probe
 from plmdepth.errors import InputError
-from plmdepth.probes.exits.prediction import LEFT_OUT, Predictor, Tally, predict_records, predictor_of
-from plmdepth.probes.exits.run import ExitCell
-from plmdepth.probes.exits.trained import load_probe
 from plmdepth.proteins.fasta import read_fasta
 from plmdepth.proteins.selection import LengthPolicy, Rules
 from plmdepth.report.exit_answers import leaving

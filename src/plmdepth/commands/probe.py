@@ -14,9 +14,9 @@ from plmdepth.commands.objects import build, check_run_options, options
 from plmdepth.commands.trainers import build_trainer
 from plmdepth.probes.contacts.recipe import ContactRecipe
 from plmdepth.probes.layerwise.recipe import HeadRecipe
-from plmdepth.probes.run import LensCell, run_lens_cell
 from plmdepth.report.terminal import print_record
 from plmdepth.results.record import read_record
+from plmdepth.tuned_lens.run import LensCell, run_lens_cell
 
 
 def fit_probe(config: DictConfig, console: Console) -> Path:

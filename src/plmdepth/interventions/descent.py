@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from plmdepth.language_models.layer_stack import LayerCall, LayerStack, LayerView, Need
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from plmdepth.errors import InputError
 from plmdepth.language_models.layer_stack import LayerStack, LayerView, Need
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 
 
 class HasTokens(Protocol):

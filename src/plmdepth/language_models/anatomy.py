@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 
 Wiring = Literal["sequential", "parallel", "post_norm"]
 """``sequential``: the MLP reads ``h + a``. ``parallel``: attention and MLP both read ``h``. ``post_norm``: a norm

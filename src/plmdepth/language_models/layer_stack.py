@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from plmdepth.errors import InputError
 from plmdepth.language_models.anatomy import Anatomy, Wiring
 from plmdepth.language_models.attention_scores import AttentionScores, AttentionScoresRecorder
-from plmdepth.language_models.spelling import Spelling, Tokens
+from plmdepth.language_models.spelling.spelling import Spelling, Tokens
 
 Need = Literal["states", "contributions", "attention_scores"]
 

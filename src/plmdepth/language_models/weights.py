@@ -18,8 +18,8 @@ from plmdepth.language_models.checkpoints.foreign import read_foreign
 from plmdepth.language_models.checkpoints.native import is_native, read_native
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.language_models.published_spelling import TOKENIZER_FILES
 from plmdepth.language_models.size import check_memory
+from plmdepth.language_models.spelling.published import TOKENIZER_FILES
 
 _BLOCK = 1 << 20
 _BESIDE = (

@@ -15,7 +15,7 @@ from plmdepth.errors import InputError
 from plmdepth.interventions.backward import GradientRows, target_log_probabilities
 from plmdepth.interventions.descent import Descent, clean_descent
 from plmdepth.interventions.mean_states import mean_states
-from plmdepth.interventions.straight_line import NODES_PER_INTERVAL, Attribution, Line, integrate
+from plmdepth.interventions.path_integral import NODES_PER_INTERVAL, Attribution, Line, integrate
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.metric import Curves, Reduction, Values
 from plmdepth.metrics.quantity import Quantity

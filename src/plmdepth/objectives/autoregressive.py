@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 import torch
 
-from plmdepth.language_models.spelling import Spelling
+from plmdepth.language_models.spelling.spelling import Spelling
 from plmdepth.objectives.objective import Example, canonical_positions
 from plmdepth.proteins.protein import Protein
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 
 from plmdepth.errors import InputError
-from plmdepth.language_models.spelling import Spelling
+from plmdepth.language_models.spelling.spelling import Spelling
 from plmdepth.objectives.objective import Example, canonical_positions, hide_targets
 from plmdepth.proteins.protein import Protein
 from plmdepth.randomness import keyed_generator

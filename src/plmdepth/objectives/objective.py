@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from plmdepth.language_models.spelling import Spelling, Tokens
+from plmdepth.language_models.spelling.spelling import Spelling, Tokens
 from plmdepth.proteins.protein import CANONICAL, Protein
 
 

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 from plmdepth.analysis.batches import Batch
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.language_models.spelling import Spelling
+from plmdepth.language_models.spelling.spelling import Spelling
 from plmdepth.language_models.weights import build_module
 from plmdepth.objectives.objective import Objective
 from plmdepth.pretraining.card import model_card

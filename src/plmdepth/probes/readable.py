@@ -1,8 +1,8 @@
 """What a probe can read: a model that is given whole proteins, as their sequences."""
 
 from plmdepth.errors import InputError
-from plmdepth.language_models.decoder_spelling import HiddenDecoderSpelling, WholeDecoderSpelling
 from plmdepth.language_models.language_model import LanguageModel
+from plmdepth.language_models.spelling.decoder import HiddenDecoderSpelling, WholeDecoderSpelling
 
 
 def check_readable(model: LanguageModel) -> None:

@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from plmdepth.results.atomic import write_json, write_text
-from plmdepth.results.fellows import FELLOWS
 from plmdepth.results.identity import SCHEMA
 from plmdepth.results.processes import is_first, last_words
 from plmdepth.results.record import is_finished
+from plmdepth.results.workers import WORKERS
 
 
 def writing_cell(folder: Path, config: str) -> AbstractContextManager[Path]:
@@ -51,7 +51,7 @@ def _writing(folder: Path, config: str) -> Iterator[Path]:
         if not had_record:
             _write_status(folder, "running", started)
             write_text(folder / "config.yaml", config)
-        with last_words(lambda reason: _give_up(folder, staging, started, reason)), FELLOWS.blamed():
+        with last_words(lambda reason: _give_up(folder, staging, started, reason)), WORKERS.blamed():
             yield staging
         write_text(staging / "config.yaml", config)
         _write_status(folder, "running", started)

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from plmdepth.proteins.protein import Protein, Skipped
+from plmdepth.results.collectives import contents, n_processes
 from plmdepth.results.processes import is_first
 from plmdepth.results.record import SEQUENCE_COLUMNS
-from plmdepth.results.together import contents, n_processes
 
 _ROW_GROUP = 1000
 

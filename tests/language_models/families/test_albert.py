@@ -19,7 +19,7 @@ from plmdepth.interventions.descent import clean_descent
 from plmdepth.interventions.skipping import skipped
 from plmdepth.language_models.families.albert import ENGLISH, PROTEIN, SPECIAL
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.language_models.weights import load_stack
 from plmdepth.proteins.protein import CANONICAL
 from tests.calls import hooked_call

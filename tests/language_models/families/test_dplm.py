@@ -19,7 +19,7 @@ from torch import Tensor
 from plmdepth.errors import InputError
 from plmdepth.language_models import weights
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.language_models.weights import load_stack, weights_digest
 from plmdepth.objectives.diffusion import Diffusion
 from plmdepth.proteins.protein import Protein

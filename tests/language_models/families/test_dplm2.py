@@ -24,7 +24,7 @@ from plmdepth.language_models import weights
 from plmdepth.language_models.families import dplm2
 from plmdepth.language_models.families.dplm2 import BOTH, DPLM2, SEQUENCE, STRUCTURE, VOCABULARY, positions
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.language_models.spelling import Spelling, Tokens
+from plmdepth.language_models.spelling.spelling import Spelling, Tokens
 from plmdepth.language_models.weights import load_stack
 from plmdepth.metrics.erasure import Erasure
 from plmdepth.metrics.gradients import Gradients

@@ -26,7 +26,7 @@ from plmdepth.language_models.families.esmc import SPELLING
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.modules.esm3.geometry import geometry_of
 from plmdepth.language_models.modules.esm3.tracks import Tracks, structure_tokens
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.language_models.weights import load_stack, weights_place
 from tests.certificate import Certify
 from tests.golden.recipe import golden

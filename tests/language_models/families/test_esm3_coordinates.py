@@ -28,7 +28,7 @@ from plmdepth.interventions.skipping import skipped
 from plmdepth.language_models.families.esmc import SPELLING
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.modules.esm3.tracks import Tracks
-from plmdepth.language_models.spelling import Presented
+from plmdepth.language_models.spelling.spelling import Presented
 from plmdepth.language_models.weights import load_stack
 from plmdepth.metrics.erasure import Erasure
 from plmdepth.metrics.gradients import Gradients

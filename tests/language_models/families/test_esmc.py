@@ -20,7 +20,7 @@ from plmdepth.errors import InputError
 from plmdepth.interventions.skipping import silenced
 from plmdepth.language_models.families.esmc import SPELLING, VOCABULARY
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.language_models.weights import load_stack
 from tests.certificate import Certify
 from tests.golden.recipe import golden

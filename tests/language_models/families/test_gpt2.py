@@ -19,7 +19,7 @@ from plmdepth.interventions.descent import Rows, clean_descent
 from plmdepth.language_models.anatomy import token_inputs
 from plmdepth.language_models.families.gpt2 import LINE, NEW_LINE, ProtGPT2
 from plmdepth.language_models.layer_stack import LayerCall, LayerStack
-from plmdepth.language_models.piece_spelling import PieceSpelling
+from plmdepth.language_models.spelling.pieces import PieceSpelling
 from plmdepth.language_models.weights import load_stack
 from plmdepth.metrics.ablation import Ablation
 from plmdepth.metrics.accumulators import MeanAccumulator

@@ -22,7 +22,7 @@ from plmdepth.errors import InputError
 from plmdepth.language_models import weights
 from plmdepth.language_models.families.progen2 import REVERSED, SPELLING, Direction, ProGen2, unfused
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.language_models.weights import load_stack
 from plmdepth.objectives.autoregressive import Autoregressive
 from plmdepth.proteins.protein import CANONICAL, Protein

@@ -13,7 +13,7 @@ from plmdepth.errors import InputError
 from plmdepth.language_models.families.xlnet import ENGLISH, PROTEIN, SPECIAL
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.modules.xlnet import relative_positions
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.language_models.weights import load_stack
 from plmdepth.metrics.logit_lens import QUANTITIES, LogitLens
 from plmdepth.objectives.objective import Example

@@ -11,7 +11,7 @@ from torch import Tensor
 from plmdepth.language_models.attention_scores import AttentionScores
 from plmdepth.language_models.families.esm2 import SPELLING
 from plmdepth.language_models.layer_stack import LayerView, Observer
-from plmdepth.language_models.spelling import Tokens
+from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.proteins.protein import CANONICAL, Protein
 from plmdepth.proteins.tasks.contacts import ContactProtein, ContactTask
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from plmdepth.errors import InputError
 from plmdepth.language_models.layer_stack import NonFiniteStateError
-from plmdepth.language_models.piece_spelling import PieceSpelling
+from plmdepth.language_models.spelling.pieces import PieceSpelling
 from plmdepth.probes.layerwise.features import check_pooling, pooled_states, residue_states, spelt
 from plmdepth.proteins.protein import CANONICAL
 from tests.language_models.test_layer_stack import Recorder

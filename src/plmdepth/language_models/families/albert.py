@@ -23,8 +23,8 @@ from transformers import AlbertConfig, AlbertForMaskedLM, PreTrainedModel
 
 from plmdepth.language_models.anatomy import Anatomy
 from plmdepth.language_models.language_model import LanguageModel
-from plmdepth.language_models.published_spelling import respelled
-from plmdepth.language_models.spelling import Spelling, Tokens
+from plmdepth.language_models.spelling.published import respelled
+from plmdepth.language_models.spelling.spelling import Spelling, Tokens
 
 SPECIAL = MappingProxyType({"<pad>": 0, "<unk>": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4})
 _FIRST_LETTER = 13  # after the special tokens and eight marks

@@ -20,7 +20,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
 from plmdepth.language_models.anatomy import Anatomy
 from plmdepth.language_models.language_model import LanguageModel
-from plmdepth.language_models.spelling import Spelling
+from plmdepth.language_models.spelling.spelling import Spelling
 from plmdepth.proteins.protein import CANONICAL
 
 VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"LAGVESIKRDTPNQFYMHCWXUBZO")

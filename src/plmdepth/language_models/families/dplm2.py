@@ -34,8 +34,8 @@ from plmdepth.language_models.families.esm2 import ESM2
 from plmdepth.language_models.families.esm2 import SPELLING as SEQUENCE
 from plmdepth.language_models.families.esm2 import VOCABULARY as RESIDUES
 from plmdepth.language_models.language_model import Modality
-from plmdepth.language_models.spelling import Spelling, Tokens
-from plmdepth.language_models.structure_spelling import JointSpelling, StructureSpelling
+from plmdepth.language_models.spelling.spelling import Spelling, Tokens
+from plmdepth.language_models.spelling.structure import JointSpelling, StructureSpelling
 from plmdepth.proteins.structure_tokens import N_CODES
 
 _FIRST = len(RESIDUES)  # ids below belong to the residues, from here on to the structure

@@ -14,7 +14,7 @@ from transformers import EsmConfig, EsmForMaskedLM, PreTrainedModel
 from plmdepth.language_models.anatomy import Anatomy
 from plmdepth.language_models.checkpoints.fair_esm import from_fair_esm
 from plmdepth.language_models.language_model import LanguageModel
-from plmdepth.language_models.spelling import Spelling
+from plmdepth.language_models.spelling.spelling import Spelling
 
 VOCABULARY = (
     *("<cls>", "<pad>", "<eos>", "<unk>"),

@@ -23,13 +23,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from plmdepth.language_models.anatomy import Anatomy
-from plmdepth.language_models.backbone_spelling import BackboneSpelling
 from plmdepth.language_models.families.esmc import SPELLING, VOCABULARY_SIZE, gated_width, without_tables
 from plmdepth.language_models.language_model import LanguageModel, Modality
 from plmdepth.language_models.modules.esm3.config import ESM3Config
 from plmdepth.language_models.modules.esm3.module import ESM3Module
 from plmdepth.language_models.modules.esm3.tracks import Tracks
-from plmdepth.language_models.spelling import Spelling, Tokens
+from plmdepth.language_models.spelling.backbone import BackboneSpelling
+from plmdepth.language_models.spelling.spelling import Spelling, Tokens
 
 
 @dataclass(frozen=True, kw_only=True)

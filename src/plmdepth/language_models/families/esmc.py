@@ -14,7 +14,7 @@ from transformers import EsmcConfig, EsmcForMaskedLM, PreTrainedModel
 
 from plmdepth.language_models.anatomy import Anatomy
 from plmdepth.language_models.language_model import LanguageModel
-from plmdepth.language_models.spelling import Spelling, Tokens
+from plmdepth.language_models.spelling.spelling import Spelling, Tokens
 
 VOCABULARY = (
     *("<cls>", "<pad>", "<eos>", "<unk>"),

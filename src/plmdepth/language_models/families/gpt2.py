@@ -18,8 +18,8 @@ from plmdepth.errors import InputError
 from plmdepth.language_models.anatomy import Anatomy
 from plmdepth.language_models.checkpoints.files import first_line
 from plmdepth.language_models.language_model import LanguageModel
-from plmdepth.language_models.piece_spelling import PieceSpelling
-from plmdepth.language_models.spelling import Spelling
+from plmdepth.language_models.spelling.pieces import PieceSpelling
+from plmdepth.language_models.spelling.spelling import Spelling
 
 VOCABULARY_ROWS = 50257
 N_POSITIONS = 1024

@@ -16,7 +16,7 @@ from transformers import GPTJConfig, GPTJForCausalLM, PreTrainedModel
 from plmdepth.errors import InputError
 from plmdepth.language_models.anatomy import Anatomy
 from plmdepth.language_models.language_model import LanguageModel
-from plmdepth.language_models.spelling import Spelling
+from plmdepth.language_models.spelling.spelling import Spelling
 
 Direction = Literal["forward", "reverse"]
 VOCABULARY = ("<|pad|>", "<|bos|>", "<|eos|>", "1", "2", *string.ascii_uppercase.replace("J", ""))

@@ -24,7 +24,7 @@ from transformers import EsmConfig
 from plmdepth.language_models.anatomy import Anatomy
 from plmdepth.language_models.families.esm2 import ESM2
 from plmdepth.language_models.language_model import Modality
-from plmdepth.language_models.spelling import Presented, Spelling, Tokens
+from plmdepth.language_models.spelling.spelling import Presented, Spelling, Tokens
 from plmdepth.proteins.backbones import LETTERS
 from plmdepth.proteins.protein import CANONICAL, Protein, StructureAlphabet
 

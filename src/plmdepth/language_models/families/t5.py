@@ -20,10 +20,10 @@ from transformers import PreTrainedModel, T5Config, T5EncoderModel, T5ForConditi
 
 from plmdepth.errors import InputError
 from plmdepth.language_models.anatomy import Anatomy, token_inputs
-from plmdepth.language_models.decoder_spelling import HiddenDecoderSpelling, SentinelSpelling, WholeDecoderSpelling
 from plmdepth.language_models.language_model import LanguageModel
-from plmdepth.language_models.published_spelling import published_letters, published_pieces
-from plmdepth.language_models.spelling import Spelling, Tokens
+from plmdepth.language_models.spelling.decoder import HiddenDecoderSpelling, SentinelSpelling, WholeDecoderSpelling
+from plmdepth.language_models.spelling.published import published_letters, published_pieces
+from plmdepth.language_models.spelling.spelling import Spelling, Tokens
 
 PAD, END = 0, 1
 

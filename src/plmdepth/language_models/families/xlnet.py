@@ -32,8 +32,8 @@ from transformers import PreTrainedModel, XLNetConfig
 from plmdepth.language_models.anatomy import Anatomy
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.modules.xlnet import OneStreamXLNet
-from plmdepth.language_models.published_spelling import respelled
-from plmdepth.language_models.spelling import Spelling, Tokens
+from plmdepth.language_models.spelling.published import respelled
+from plmdepth.language_models.spelling.spelling import Spelling, Tokens
 
 SPECIAL = MappingProxyType({"<unk>": 0, "<cls>": 3, "<sep>": 4, "<pad>": 5, "<mask>": 6})
 _FIRST_LETTER = 17  # after nine special tokens and eight marks

@@ -28,12 +28,12 @@ from plmdepth.probes.contacts.training import TrainingPlan, fit_layers, planned
 from plmdepth.probes.layerwise.cost import milliseconds_to_layer
 from plmdepth.probes.layerwise.ranking import ScoredSplit, ranked
 from plmdepth.probes.readable import check_readable
-from plmdepth.probes.scores.bootstrap import difference
 from plmdepth.proteins.tasks.contacts import ContactTask
 from plmdepth.results.atomic import write_json
 from plmdepth.results.cell_folder import writing_cell
 from plmdepth.results.identity import SCHEMA, Identity
 from plmdepth.results.provenance import environment
+from plmdepth.scores.bootstrap import difference
 
 _TIMED = 64  # proteins whose layers are timed
 _SEPARATION = BASELINES.index("separation") - len(BASELINES)  # its row, from the end

@@ -22,7 +22,7 @@ from plmdepth.errors import InputError
 from plmdepth.proteins.batches import token_budget_batches
 from plmdepth.proteins.protein import Protein
 from plmdepth.results.atomic import read_json, write_json
-from plmdepth.results.together import n_processes, rank, wait_for_all
+from plmdepth.results.collectives import n_processes, rank, wait_for_all
 
 SHARD = 256
 """Most proteins a shard: what is lost at most when a run is killed."""

@@ -20,10 +20,10 @@ from plmdepth.probes.layerwise.evaluation import evaluate, evaluation_batches
 from plmdepth.probes.layerwise.heads import LayerHeads
 from plmdepth.probes.layerwise.logistic import Fit, Rows, fit_logistic
 from plmdepth.probes.layerwise.ranking import Answer, ScoredSplit, answer_at
-from plmdepth.probes.scores.bootstrap import difference
 from plmdepth.proteins.protein import CANONICAL, Protein
 from plmdepth.proteins.tasks.task import NOT_SCORED, Kind, Labelled, Part, Task
 from plmdepth.randomness import keyed_generator
+from plmdepth.scores.bootstrap import difference
 
 N_LETTERS = len(CANONICAL) + 1
 """The amino acids and, last, every other letter."""

@@ -10,11 +10,11 @@ from plmdepth.metrics.accumulators import Estimate, bootstrap_weights
 from plmdepth.probes.layerwise.data import ReadBatch
 from plmdepth.probes.layerwise.heads import LayerHeads
 from plmdepth.probes.layerwise.losses import probabilities
-from plmdepth.probes.scores.average_precision import AveragePrecision
-from plmdepth.probes.scores.class_scores import ClassScores
-from plmdepth.probes.scores.f1_max import F1Max
 from plmdepth.proteins.batches import token_budget_batches
 from plmdepth.proteins.tasks.task import Kind, Labelled
+from plmdepth.scores.average_precision import AveragePrecision
+from plmdepth.scores.class_scores import ClassScores
+from plmdepth.scores.f1_max import F1Max
 
 BATCH = 64
 

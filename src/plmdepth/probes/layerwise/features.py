@@ -9,7 +9,7 @@ from torch import Tensor
 
 from plmdepth.errors import InputError
 from plmdepth.language_models.layer_stack import LayerStack, NonFiniteStateError
-from plmdepth.language_models.spelling import Spelling, Tokens
+from plmdepth.language_models.spelling.spelling import Spelling, Tokens
 
 Pooling = Literal["mean", "cls", "attention"]
 Reader = Callable[[Tensor], Tensor]

@@ -13,7 +13,7 @@ from torch import Tensor
 from plmdepth.analysis.tables import CurveLabels, curve_table
 from plmdepth.metrics.accumulators import Estimate
 from plmdepth.metrics.quantity import Quantity
-from plmdepth.probes.scores.bootstrap import difference
+from plmdepth.scores.bootstrap import difference
 
 Answer = tuple[float | None, Mapping[str, float | None] | None]
 """A number and its interval."""

@@ -30,10 +30,10 @@ from plmdepth.probes.layerwise.training import HeadTraining
 from plmdepth.proteins.tasks.task import Part
 from plmdepth.results.atomic import write_json
 from plmdepth.results.cell_folder import writing_cell
+from plmdepth.results.collectives import apart, n_processes, start
 from plmdepth.results.identity import SCHEMA
 from plmdepth.results.processes import is_first
 from plmdepth.results.provenance import environment
-from plmdepth.results.together import apart, n_processes, start
 
 _TIMED = 64  # proteins whose layers are timed
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from plmdepth.probes.layerwise.heads import LayerHeads
 from plmdepth.probes.layerwise.losses import LayerLoss
 from plmdepth.probes.layerwise.recipe import HeadRecipe
-from plmdepth.results.together import agreed
+from plmdepth.results.collectives import agreed
 
 History = list[dict[str, float]]
 

@@ -1,0 +1,1 @@
+"""How models spell a protein: residues become token ids, and token ids tell where residues are."""
