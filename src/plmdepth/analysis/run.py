@@ -155,7 +155,7 @@ def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
             "identity": {"id": folder.name, **analysis.identity.facts},
             **scalar_table(estimate, pairs, analysis.metric, stack.n_layers),
             "scopes": {name: _scoped_scalars(analysis.metric, each, stack.n_layers) for name, each in scoped.items()},
-            "provenance": _provenance(analysis, module, time.perf_counter() - started),
+            "provenance": _provenance(analysis, module, stack.notes, time.perf_counter() - started),
         }
         write_json(staging / "result.json", result)
 
@@ -198,7 +198,7 @@ def _labels(analysis: Analysis, stack: LayerStack) -> CurveLabels:
     return CurveLabels.of(analysis.model, stack, analysis.objective.name, analysis.dataset.name)
 
 
-def _provenance(analysis: Analysis, module: AnalysisModule, seconds: float) -> dict[str, Any]:
+def _provenance(analysis: Analysis, module: AnalysisModule, notes: tuple[str, ...], seconds: float) -> dict[str, Any]:
     return {
         **environment(),
         "device": str(module.device),
@@ -209,4 +209,5 @@ def _provenance(analysis: Analysis, module: AnalysisModule, seconds: float) -> d
         "residues_measured": module.residues,
         "sequences_skipped": dict(Counter(record.kind for record in analysis.proteins.skipped)),
         "letters_changed": analysis.proteins.changes,
+        "notes": [*notes, *analysis.model.length_notes(len(each) for each in analysis.proteins.proteins)],
     }
