@@ -22,9 +22,9 @@ from plmdepth.metrics.direct_effect import DirectEffect
 from plmdepth.metrics.erasure import Erasure
 from plmdepth.metrics.gradients import Gradients
 from plmdepth.metrics.integrated_gradients import PLACES, IntegratedGradients
+from plmdepth.metrics.intervention_masks import COMPONENTS
 from plmdepth.metrics.layer_skip import LayerSkip
 from plmdepth.metrics.metric import Metric
-from plmdepth.metrics.regions import COMPONENTS
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import Protein
 from tests.interventions.test_mean_states import naive as mean_of_data
