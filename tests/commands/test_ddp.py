@@ -203,11 +203,10 @@ def test_the_parts_of_a_combined_cell_are_shared(tmp_path: Path) -> None:
         ("analyze", ["-m", "trainer=cpu,ddp"], "run one cell at a time with trainer=ddp"),
         ("analyze", ["trainer=ddp", "trainer.accelerator=gpu"], "trainer: "),
         ("analyze", ["trainer=ddp", "+trainer.num_nodes=2"], "trainer=ddp shares a cell on one machine"),
-        ("analyze", ["trainer=ddp", "metric=early_exit"], "metric=early_exit runs in one process"),
         ("analyze", ["trainer=ddp", "model.placement=auto"], "model.placement=auto runs in one process"),
         ("analyze", ["trainer=cpu", "trainer.devices=2"], "trainer.devices: 2 devices take as many processes"),
         ("train", ["trainer=ddp"], "pretraining runs in one process"),
-        ("train", ["trainer=ddp", "probe=tuned_lens"], "probe=tuned_lens runs in one process"),
+        ("train", ["trainer=ddp", "probe=tuned_lens"], "tuned_lens runs in one process"),
         (
             "train",
             ["probe=linear", "dataset=demo_family", *FEW, *TWO, "probe.cache=false"],
@@ -219,7 +218,7 @@ def test_the_parts_of_a_combined_cell_are_shared(tmp_path: Path) -> None:
 def test_what_cannot_be_shared_is_refused_in_one_line(
     entry: str, arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = ["dataset.size=4"] if entry == "analyze" and "metric=early_exit" not in arguments else []
+    small = ["dataset.size=4"] if entry == "analyze" else []
     line = refusal(capsys, tmp_path, entry, *arguments, *small)
     assert line.startswith(f"error: {says}")
 

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from plmdepth.commands.flags import check_flags, split_arguments
+from plmdepth.commands.former import note_on, of_today
 from plmdepth.commands.help import help_text
 from plmdepth.commands.overrides import check_overrides
 from plmdepth.commands.shared import check_alone, is_shared
@@ -105,7 +106,10 @@ def _is_interruption(stop: BaseException) -> bool:
 
 def _planned(conf: Path, entry: str, flags: list[str], overrides: list[str], console: Console) -> list[str]:
     """Check the overrides, show what a sweep will run, and return them with families replaced by their scales."""
-    overrides = expanded(conf, flags, overrides)
+    today = of_today(overrides)
+    if note := note_on(entry, flags, overrides, today):
+        console.print(f"  note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    overrides = expanded(conf, flags, today)
     check_overrides(conf, entry, overrides)
     check_alone(flags, overrides)
     if not is_sweep(flags):
