@@ -1,6 +1,8 @@
-"""Finishing one cell, of either entry point: run it unless its record is there, draw it, track it."""
+"""Finishing one cell, of either entry point: run it unless its record is there, then draw and track it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -12,9 +14,12 @@ from plmdepth.commands.shared import ALONE, is_shared
 from plmdepth.errors import InputError
 from plmdepth.report.views import draw
 from plmdepth.results.collectives import wait_for_all
+from plmdepth.results.identity import Identity
 from plmdepth.results.processes import is_first
 from plmdepth.results.record import is_finished, read_record
 from plmdepth.results.tracking import NoTracking, Tracking
+
+_LONGEST = 300  # letters of a reason
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,14 @@ class Finisher:
 
     @classmethod
     def of(cls, config: DictConfig, console: Console) -> "Finisher":
-        """Return what a configuration asks for; the first process alone tracks."""
-        tracking = build(config, "tracking")
-        shared = is_shared(config)
-        return cls(Path(config.outputs), config.force, shared, tracking if is_first() else NoTracking(), console)
+        """Return what a configuration asks for; the first process alone tracks.
+
+        Raises:
+            InputError: tracking would be in vain.
+        """
+        tracking: Tracking = build(config, "tracking") if is_first() else NoTracking()
+        tracking.check()
+        return cls(Path(config.outputs), config.force, is_shared(config), tracking, console)
 
     def finish(self, cell: Cell, config: str) -> Path:
         """Run a cell unless its record is there, after the cells whose records it reads; return its folder.
@@ -54,27 +63,30 @@ class Finisher:
             raise InputError(f"{cell.identity.measurement} {ALONE}")
         folder = cell.identity.folder(self.outputs)
         if is_finished(folder) and not self.force:
-            note = f"{cell.identity} was done before and is not run again; force=true repeats it"
-            self.console.print(f"  {note}", style="yellow", soft_wrap=True)
-            return folder
-        for part in cell.parts:
-            place = self.finish(*part)
-            self.console.print(f"  part: {place}", highlight=False, markup=False, soft_wrap=True)
-        if cell.announcement:
-            self.console.print(f"  {cell.announcement}", highlight=False, markup=False, soft_wrap=True)
-        with self.tracking.run(cell.identity) as sink:
+            self._say(f"{cell.identity} was done before and is not run again; force=true repeats it", style="yellow")
+        else:
+            for part in cell.parts:
+                self._say(f"part: {self.finish(*part)}")
+            if cell.announcement:
+                self._say(cell.announcement)
             run_cell(cell, folder, config)
             if is_first():
-                self._draw(folder)
-                sink.publish(read_record(folder))
+                self._try(draw, folder, "the figures could not be drawn")
+        self._try(partial(self._track, cell.identity), folder, "tracking has failed, the same command tries again")
         wait_for_all()
         return folder
 
-    def _draw(self, folder: Path) -> None:
-        """Add figures; a record without them is whole."""
+    def _track(self, identity: Identity, folder: Path) -> None:
+        with self.tracking.run(identity) as sink:
+            sink.publish(read_record(folder))
+
+    def _try(self, work: Callable[[Path], None], folder: Path, what: str) -> None:
+        """Do what follows a record; the record is whole without it."""
         try:
-            draw(folder)
-        except Exception as error:  # noqa: BLE001 (whatever is wrong with a figure, the numbers are there)
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            note = f"the figures could not be drawn ({reason}); the record is whole"
-            self.console.print(f"  note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+            work(folder)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the numbers are there)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            self._say(f"note: {what} ({reason[:_LONGEST]}); the record is whole", style="yellow")
+
+    def _say(self, sentence: str, style: str | None = None) -> None:
+        self.console.print(f"  {sentence}", style=style, highlight=False, markup=False, soft_wrap=True)
