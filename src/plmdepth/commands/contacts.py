@@ -47,7 +47,7 @@ def configured_contacts(config: DictConfig, recipe: ContactRecipe) -> ContactCel
         raise InputError(f"dataset={dataset.name} has no contacts; these have: {options_of(ContactDataset)}")
     model = build(config, "model").resolved()
     check_readable(model)
-    task = dataset.task(model.max_length, config.seed)
+    task = dataset.load_task(model.max_length, config.seed)
     check_contacts(task)
     deciding = {key: value for key, value in options(config, "probe").items() if key not in _WITHOUT_NUMBERS}
     return ContactCell(

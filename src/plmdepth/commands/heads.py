@@ -53,7 +53,7 @@ def configured_heads(config: DictConfig, recipe: HeadRecipe) -> ProbeCell:
         raise InputError("a probe learns, chooses and is tested on all splits; leave dataset.split out")
     model = build(config, "model").resolved()
     check_readable(model)
-    task = dataset.task(model.max_length, config.seed)
+    task = dataset.load_task(model.max_length, config.seed)
     check_task(task, recipe)
     deciding = {key: value for key, value in options(config, "probe").items() if key not in _WITHOUT_NUMBERS}
     cell = ProbeCell(
