@@ -41,7 +41,7 @@ MAY_IMPORT = {
         *("metrics", "results", "analysis", "scores", "probes"),
     },
     "commands": {
-        *("errors", "proteins", "language_models", "analysis", "pretraining"),
+        *("errors", "proteins", "language_models", "metrics", "analysis", "pretraining"),
         *("tuned_lens", "probes", "early_exit", "results", "report"),
     },
 }

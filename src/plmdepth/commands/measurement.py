@@ -10,6 +10,8 @@ from plmdepth.analysis.run import Analysis, check_objective, readable
 from plmdepth.commands.objects import build, check_run_options, options
 from plmdepth.commands.trainers import build_trainer
 from plmdepth.errors import InputError
+from plmdepth.language_models.language_model import LanguageModel
+from plmdepth.metrics.metric import Metric
 
 
 def configured_analysis(config: DictConfig, metric_name: str) -> Analysis:
@@ -28,6 +30,7 @@ def configured_analysis(config: DictConfig, metric_name: str) -> Analysis:
     model = control.model(build(config, "model").resolved())
     check_objective(model, objective)
     metric = build(config, "metric")
+    check_head(model, metric, metric_name)
     check_lens(config, metric_name)
     proteins = readable(model, dataset.proteins(model.max_length, config.seed))
     return Analysis(
@@ -42,6 +45,19 @@ def configured_analysis(config: DictConfig, metric_name: str) -> Analysis:
         seed=config.seed,
         options=_deciding_options(config, lens.digest),
     )
+
+
+def check_head(model: LanguageModel, metric: Metric, metric_name: str) -> None:
+    """Refuse a metric of predictions for a model that makes none.
+
+    Raises:
+        InputError: the metric reads predictions, and the model has no head.
+    """
+    if metric.needs_head and not model.predicts:
+        raise InputError(
+            f"metric={metric_name} reads predictions, and this part of {model.name} makes none; "
+            "use model.part=decoder, or a metric that needs none (docs/models.md)"
+        )
 
 
 def check_lens(config: DictConfig, metric_name: str) -> None:
