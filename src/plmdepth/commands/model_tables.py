@@ -118,7 +118,9 @@ def measurements(found: Sequence[Entry], conf: Path) -> list[str]:
         (each for each in found if each.model.weights != "bundled"), lambda e: e.model.family
     ):
         model = next(members).model
-        parts = [{"part": part} for part in ("decoder", "encoder")] if hasattr(model, "part") else [{}]
+        parts: list[dict[str, Any]] = (
+            [{"part": part} for part in ("decoder", "encoder")] if hasattr(model, "part") else [{}]
+        )
         for part in parts:
             stack = load_stack(replace(model, miniature=True, **part).resolved(), seed=0)
             shown = f"`{family}`" + "".join(f" with `model.part={value}`" for value in part.values())
@@ -140,7 +142,7 @@ def _applies(model: LanguageModel, stack: LayerStack, conf: Path) -> tuple[str, 
 
 def headless_metrics(conf: Path) -> list[str]:
     """Return the options of ``conf/metric`` that need no predictions."""
-    targets = {path.stem: OmegaConf.load(path)["_target_"] for path in sorted(conf.glob("metric/*.yaml"))}
+    targets = {path.stem: OmegaConf.load(path).get("_target_") for path in sorted(conf.glob("metric/*.yaml"))}
     return [name for name, target in targets.items() if not getattr(get_class(target), "needs_head", True)]
 
 

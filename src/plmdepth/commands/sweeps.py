@@ -65,7 +65,7 @@ def scales(conf: Path, option: str) -> list[str]:
 
 def every_scale(conf: Path) -> list[str]:
     """Return every option of ``conf/model`` that is not a family's own name."""
-    return sorted(path.stem for path in conf.glob("model/*.yaml") if scales(conf, path.stem) == [path.stem])
+    return sorted(path.stem for path in conf.glob("model/*.yaml") if _read(path).get("name", path.stem) == path.stem)
 
 
 def plan(conf: Path, entry: str, overrides: Sequence[str]) -> Table:
