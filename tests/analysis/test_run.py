@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from pytorch_lightning import Trainer
 
-from plmdepth.analysis.run import Analysis, check_objective, readable, run_analysis
+from plmdepth.analysis.run import Analysis
+from plmdepth.cells.cell import run_cell
+from plmdepth.cells.inputs import check_objective, inputs_of
 from plmdepth.controls.control import Control
 from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.errors import InputError
@@ -60,7 +62,7 @@ def analysis(family: str = "esm2", objective: Objective | None = None, **changes
 
 
 def record_of(cell: Analysis, folder: Path) -> Record:
-    run_analysis(cell, folder, config="seed: 0\n")
+    run_cell(cell, folder, config="seed: 0\n")
     return read_record(folder)
 
 
@@ -69,14 +71,10 @@ def record_of(cell: Analysis, folder: Path) -> Record:
 )
 def test_a_cell_leaves_a_complete_record(family: str, objective: Objective, tmp_path: Path) -> None:
     record = record_of(analysis(family, objective), tmp_path / "cell")
-    expected = {"config.yaml", "status.json", "result.json", "curves.parquet", "sequences.parquet", "figures"}
+    expected = {"config.yaml", "status.json", "result.json", "curves.parquet", "sequences.parquet"}
     assert {path.name for path in record.folder.iterdir()} == expected
     assert pq.read_schema(record.folder / "curves.parquet").equals(CURVE_COLUMNS)
     assert pq.read_schema(record.folder / "sequences.parquet").equals(SEQUENCE_COLUMNS)
-    figures = {path.stem for path in (record.folder / "figures").iterdir()}
-    assert figures == {
-        f"{name}{end}" for name in ("logit_lens", "residual") for end in ("", "_by_scope")[: 1 + bool(objective.scopes)]
-    }
     assert set(record.curves["metric"]) == {"logit_lens", "residual"}
     assert set(record.curves["objective"]) == {objective.name}
 
@@ -207,18 +205,18 @@ def test_a_model_that_sees_both_sides_refuses_to_predict_the_next_residue() -> N
 @pytest.mark.parametrize("family", ["dplm2_structure", "dplm2_both"])
 def test_a_model_that_reads_structures_needs_structure_tokens_of_every_protein(family: str) -> None:
     given = ProteinSet(PROTEINS, (), {})
-    assert readable(ALL[family], given) == given
+    assert inputs_of(ALL[family], given) == given
     with pytest.raises(
         InputError,
         match=r"^model\.modality=\w+ reads structure tokens, and lacking has none of dplm2; .*structure_tokens=FILE$",
     ):
-        readable(ALL[family], ProteinSet((*PROTEINS, Protein("lacking", "MK")), (), {}))
+        inputs_of(ALL[family], ProteinSet((*PROTEINS, Protein("lacking", "MK")), (), {}))
 
 
 def test_structure_tokens_that_a_model_does_not_read_are_no_part_of_the_identity() -> None:
     bare = ProteinSet(tuple(Protein(protein.id, protein.sequence) for protein in PROTEINS), (), {})
-    assert readable(ALL["dplm2"], ProteinSet(PROTEINS, (), {})) == bare == readable(ALL["dplm2"], bare)
-    assert readable(ALL["dplm2_both"], ProteinSet(PROTEINS, (), {})).digest != bare.digest
+    assert inputs_of(ALL["dplm2"], ProteinSet(PROTEINS, (), {})) == bare == inputs_of(ALL["dplm2"], bare)
+    assert inputs_of(ALL["dplm2_both"], ProteinSet(PROTEINS, (), {})).digest != bare.digest
 
 
 def test_a_cell_of_both_modalities_leaves_a_record_of_the_measured_residues(tmp_path: Path) -> None:

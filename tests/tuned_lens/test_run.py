@@ -13,6 +13,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from plmdepth.cells.cell import run_cell
 from plmdepth.commands.objects import build
 from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.language_models.language_model import LanguageModel
@@ -30,7 +31,7 @@ from plmdepth.results.record import CURVE_COLUMNS, SEQUENCE_COLUMNS, Record, rea
 from plmdepth.tuned_lens.batches import ShuffledPasses
 from plmdepth.tuned_lens.fitting import LensFitting
 from plmdepth.tuned_lens.recipe import TunedLensRecipe
-from plmdepth.tuned_lens.run import LensCell, run_lens_cell
+from plmdepth.tuned_lens.run import LensCell
 from plmdepth.tuned_lens.scoring import divergences
 from tests.stacks import EVERYWHERE, PROTEINS, example_for, stack_of
 
@@ -77,7 +78,7 @@ def cell(model: LanguageModel = EVERYWHERE["esm2"], size: int = 12, **changes: A
 
 
 def record_of(whole: LensCell, folder: Path) -> Record:
-    run_lens_cell(whole, folder, config="seed: 0\n")
+    run_cell(whole, folder, config="seed: 0\n")
     return read_record(folder)
 
 

@@ -104,11 +104,13 @@ class LayerStack:
         module: the model; its parameters are frozen and it is in evaluation mode.
         anatomy: where its parts are.
         spelling: how it spells proteins.
+        notes: what of its checkpoint is not read, for people.
     """
 
     module: nn.Module
     anatomy: Anatomy
     spelling: Spelling
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.module.eval().requires_grad_(False)
