@@ -51,7 +51,7 @@ class Entry:
 @cache
 def entries(conf: Path) -> tuple[Entry, ...]:
     """Return every scale of every family by the title of its row, then by size; the bundled models come last."""
-    names = {path.stem: OmegaConf.load(path).get("name", path.stem) for path in conf.glob("model/*.yaml")}
+    names = {path.stem: _read(path).get("name", path.stem) for path in conf.glob("model/*.yaml")}
     defaults = {name for option, name in names.items() if option != name}
     with initialize_config_dir(str(conf), version_base="1.3"):
         options = (option for option, name in names.items() if option == name)
@@ -142,8 +142,13 @@ def _applies(model: LanguageModel, stack: LayerStack, conf: Path) -> tuple[str, 
 
 def headless_metrics(conf: Path) -> list[str]:
     """Return the options of ``conf/metric`` that need no predictions."""
-    targets = {path.stem: OmegaConf.load(path).get("_target_") for path in sorted(conf.glob("metric/*.yaml"))}
+    targets = {path.stem: _read(path)["_target_"] for path in sorted(conf.glob("metric/*.yaml"))}
     return [name for name, target in targets.items() if not getattr(get_class(target), "needs_head", True)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    return dict(content)
 
 
 def _rows(found: Sequence[Entry]) -> Iterable[tuple[tuple[str, str, str, str], list[Entry]]]:
