@@ -28,7 +28,7 @@ from plmdepth.proteins.datasets.demo import DemoDataset
 from plmdepth.proteins.protein import Protein, Skipped
 from plmdepth.proteins.selection import ProteinSet
 from plmdepth.results.record import CURVE_COLUMNS, SEQUENCE_COLUMNS, Record, read_record
-from tests.stacks import ALL, MODELS, PROTEINS
+from tests.stacks import ALL, EVERYWHERE, PROTEINS
 
 
 def quiet_trainer() -> Trainer:
@@ -45,9 +45,9 @@ def quiet_trainer() -> Trainer:
 
 def analysis(family: str = "esm2", objective: Objective | None = None, **changes: Any) -> Analysis:
     dataset = DemoDataset(name="demo", size=12, tokens_per_batch=changes.pop("tokens_per_batch", 512))
-    proteins = dataset.proteins(MODELS[family].max_length, seed=0)
+    proteins = dataset.proteins(EVERYWHERE[family].max_length, seed=0)
     cell = Analysis(
-        model=MODELS[family],
+        model=EVERYWHERE[family],
         dataset=dataset,
         proteins=replace(proteins, skipped=(Skipped("broken", 3, "empty sequence"),)),
         objective=objective or (Masked() if family == "esm2" else Autoregressive()),
@@ -169,7 +169,7 @@ def test_the_batch_size_is_no_part_of_the_identity_but_the_data_are() -> None:
     cell = analysis(tokens_per_batch=1)
     assert cell.identity.id == analysis(tokens_per_batch=999).identity.id
     fewer = replace(cell.proteins, proteins=cell.proteins.proteins[:5])
-    others = [replace(cell, seed=1), replace(cell, proteins=fewer), replace(cell, model=MODELS["progen2"])]
+    others = [replace(cell, seed=1), replace(cell, proteins=fewer), replace(cell, model=EVERYWHERE["progen2"])]
     assert len({cell.identity.id, *(other.identity.id for other in others)}) == 4
 
 
@@ -194,12 +194,12 @@ def test_the_json_of_a_record_is_strict(tmp_path: Path) -> None:
 
 def test_a_model_without_a_mask_token_refuses_to_hide_residues() -> None:
     with pytest.raises(InputError, match="has no mask token; use objective=autoregressive"):
-        check_objective(MODELS["progen2"], Masked())
+        check_objective(EVERYWHERE["progen2"], Masked())
 
 
 def test_a_model_that_sees_both_sides_refuses_to_predict_the_next_residue() -> None:
     with pytest.raises(InputError, match="use objective=masked"):
-        check_objective(MODELS["esm2"], Autoregressive())
+        check_objective(EVERYWHERE["esm2"], Autoregressive())
 
 
 @pytest.mark.parametrize("family", ["dplm2_structure", "dplm2_both"])

@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -107,6 +110,39 @@ def test_a_finished_file_is_only_replaced_by_force(
     assert target.read_text() == before
 
 
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_killed_while_its_files_are_moved_the_same_command_finishes(
+    at: int, home: Path, family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "kept.csv"
+    arguments = (PREDICT, f"probe_run={family}", "predict=packed.fasta.gz", f"predict_to={target}")
+    move, unlink, moved = os.replace, os.unlink, list[Path]()
+
+    def dying(operation: Callable[..., None]) -> Callable[..., None]:
+        def counted(*paths: Path, **options: Any) -> None:
+            if Path(paths[-1]).parent == tmp_path:
+                if len(moved) == at:
+                    raise Killed
+                moved.extend(paths[1:])
+            operation(*paths, **options)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dying(move))
+        patch.setattr(os, "unlink", dying(unlink))
+        with pytest.raises(Killed):
+            invoke(home, "analyze", *arguments)
+    assert not target.exists()
+    assert invoke(home, "analyze", *arguments) == 0
+    assert len(pd.read_csv(target)) == json.loads((tmp_path / "kept.csv.json").read_text())["proteins_predicted"] == 12
+    assert len(pd.read_csv(tmp_path / "kept.left_out.csv")) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -173,4 +209,9 @@ def test_what_is_read_is_never_written_over(home: Path, family: Path, capsys: py
         given = ("predict=in.csv", f"predict_to={target}", "force=true")
         assert invoke(home, "analyze", PREDICT, f"probe_run={family}", *given) == 2
         assert f"error: predict_to={target} is {what}; give the name of a new file" in capsys.readouterr().err
-    assert (home / "in.csv").read_text() == ">a\nMKTV\n"
+    (home / "out.left_out.csv").write_text(">a\nMKTV\n")
+    line = refusal(
+        capsys, home, "analyze", PREDICT, f"probe_run={family}", "predict=out.left_out.csv", "predict_to=out.csv"
+    )
+    assert "predict_to=out.csv also writes out.left_out.csv, which is the file to predict" in line
+    assert (home / "in.csv").read_text() == (home / "out.left_out.csv").read_text() == ">a\nMKTV\n"

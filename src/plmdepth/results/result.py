@@ -1,7 +1,7 @@
 """What ``result.json`` holds, typed: the same in every kind of cell."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -31,6 +31,7 @@ class Measured(BaseModel):
         residues_measured: their residues, where they are counted.
         sequences_skipped: how many were left out, by reason.
         letters_changed: what was changed in those that were kept, by kind.
+        notes: what else a reader of the numbers should know, a sentence each.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class Measured(BaseModel):
     residues_measured: int | None = None
     sequences_skipped: Mapping[str, int]
     letters_changed: Mapping[str, int]
+    notes: Sequence[str] = ()
 
 
 class Provenance(Measured):

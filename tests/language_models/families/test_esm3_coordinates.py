@@ -41,10 +41,10 @@ from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.selection import ProteinSet
 from tests.certificate import Certify
 from tests.golden.recipe import golden
-from tests.language_models.test_layer_stack import Recorder
+from tests.language_models.families.test_esm3 import TINY
+from tests.recorder import Recorder
 from tests.stacks import ALL, PROTEINS, example_for, stack_of, walk
 
-TINY = replace(ALL["esm3"], width=24, n_heads=3, n_layers=3, n_geometric_heads=4)
 THEIRS = golden("esm3_coordinates")[0]
 SEQUENCES = {"long": "MKTAYIAKQRQISFVKSHFSRQ", "short": "MADEEKLPPG"}
 HIDDEN = {"long": [3, 8, 9, 17], "short": [1, 6]}
