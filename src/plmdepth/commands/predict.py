@@ -17,7 +17,7 @@ from plmdepth.commands.early_exit import configured_exit, probe_run
 from plmdepth.commands.objects import build
 from plmdepth.early_exit.prediction import LEFT_OUT, Predictor, Tally, predict_records, predictor_of
 from plmdepth.early_exit.run import ExitCell
-from plmdepth.early_exit.trained import load_probe
+from plmdepth.early_exit.trained_probe import load_probe
 from plmdepth.errors import InputError
 from plmdepth.proteins.fasta import read_fasta
 from plmdepth.proteins.selection import LengthPolicy, Rules

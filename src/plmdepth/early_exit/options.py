@@ -6,8 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from plmdepth.early_exit.confidence import CERTAINTIES, RESIDUE_SHARE, CertaintyName, ProteinConfidence
-from plmdepth.early_exit.policy import Fallback
+from plmdepth.early_exit.policy import CERTAINTIES, RESIDUE_SHARE, CertaintyName, Fallback, ProteinConfidence
 from plmdepth.errors import InputError
 from plmdepth.proteins.tasks.task import Kind
 

@@ -13,11 +13,15 @@ import torch
 
 from plmdepth.analysis.tables import CurveLabels, curve_table
 from plmdepth.early_exit.options import EarlyExitStudy
-from plmdepth.early_exit.reliability import reliability_table
-from plmdepth.early_exit.spoken import check_memory, fitted_temperatures, listen, said_of
-from plmdepth.early_exit.study import Said, choices, exit_table
-from plmdepth.early_exit.trained import TrainedProbe, load_probe
-from plmdepth.early_exit.walltime import relation, wall_times
+from plmdepth.early_exit.study import (
+    HeadOutputs,
+    choices,
+    exit_table,
+    reliability_table,
+    time_over_layers,
+    wall_times,
+)
+from plmdepth.early_exit.trained_probe import TrainedProbe, check_memory, fitted_temperatures, head_logits, load_probe
 from plmdepth.metrics.accumulators import Estimate
 from plmdepth.metrics.quantity import Quantity
 from plmdepth.probes.layerwise.cell import ProbeCell, check_all_layers
@@ -77,33 +81,33 @@ def run_exit_cell(cell: ExitCell, folder: Path, config: str, draw: Callable[[Pat
         probe = load_probe(cell.probe, cell.run)
         rule = cell.study.protein_confidence(cell.probe.task.kind)
         check_memory(cell.probe.task, _SPLITS, probe.stack.n_layers, cell.study.memory_gigabytes)
-        spoken = {split: listen(probe, split) for split in _SPLITS}
-        plain = said_of(probe, "test", spoken["test"], rule, cell.study.n_replicates)
+        logits, n = {split: head_logits(probe, split) for split in _SPLITS}, cell.study.n_replicates
+        plain = HeadOutputs.of(probe, "test", logits["test"], rule, n)
         if cell.study.temperature:
-            probe = replace(probe, temperatures=fitted_temperatures(probe, spoken["valid"]))
-        said = {split: said_of(probe, split, spoken[split], rule, cell.study.n_replicates) for split in _SPLITS}
-        scaled = {"scaled": said["test"]} if cell.study.temperature else {}
-        tables = {**_tables(cell, probe, said), "reliability": reliability_table({"plain": plain, **scaled})}
+            probe = replace(probe, temperatures=fitted_temperatures(probe, logits["valid"]))
+        outputs = {split: HeadOutputs.of(probe, split, logits[split], rule, n) for split in _SPLITS}
+        scaled = {"scaled": outputs["test"]} if cell.study.temperature else {}
+        tables = {**_tables(cell, probe, outputs), "reliability": reliability_table({"plain": plain, **scaled})}
         for name, table in tables.items():
             table.to_csv(staging / f"{name}.csv", index=False)
-        _write_curves(cell, probe, said["test"], staging)
+        _write_curves(cell, probe, outputs["test"], staging)
         about = {**environment(), "device": str(probe.device), "dtype": cell.probe.model.dtype}
         seconds = time.perf_counter() - started
-        write_json(staging / "result.json", _result(cell, folder, tables, said["test"], probe, about, seconds))
+        write_json(staging / "result.json", _result(cell, folder, tables, outputs["test"], probe, about, seconds))
         if draw is not None:
             draw(staging)
 
 
-def _tables(cell: ExitCell, probe: TrainedProbe, said: Mapping[str, Said]) -> dict[str, pd.DataFrame]:
+def _tables(cell: ExitCell, probe: TrainedProbe, outputs: Mapping[str, HeadOutputs]) -> dict[str, pd.DataFrame]:
     """Return exits on validation and test, the thresholds that validation picks with their test scores, and seconds."""
     metric = cell.probe.task.metrics[0]
-    thresholds = cell.study.grid(said["valid"].confidence)
-    valid, test = (exit_table(said[split], thresholds, metric) for split in ("valid", "test"))
+    thresholds = cell.study.grid(outputs["valid"].confidence)
+    valid, test = (exit_table(outputs[split], thresholds, metric) for split in ("valid", "test"))
     picked = choices(valid, metric).merge(test, on=["fallback", "threshold"], how="left")
-    proteins = said["test"].proteins[: cell.study.timed]
+    proteins = outputs["test"].proteins[: cell.study.timed]
     spread = torch.linspace(0, len(thresholds) - 1, _TIMED_THRESHOLDS).round().long().unique()
     timed = sorted({*thresholds[spread].tolist(), *picked["threshold"].tolist()})
-    early = probe.leaving(said["test"].rule, timed[0], "last")
+    early = probe.early_exit(outputs["test"].rule, timed[0], "last")
     seconds = wall_times(early, proteins, timed, cell.probe.tokens_per_batch, cell.study.rounds)
     return {
         "exits": pd.concat([valid.assign(split="valid"), test.assign(split="test")], ignore_index=True),
@@ -112,34 +116,29 @@ def _tables(cell: ExitCell, probe: TrainedProbe, said: Mapping[str, Said]) -> di
     }
 
 
-def _write_curves(cell: ExitCell, probe: TrainedProbe, said: Said, staging: Path) -> None:
+def _write_curves(cell: ExitCell, probe: TrainedProbe, outputs: HeadOutputs, staging: Path) -> None:
     """Write the selective risk of every layer's confidence, and every layer's own score."""
-    metric = cell.probe.task.metrics[0]
-    found = {**said.selective(), metric: said.scores(said.single_layers)[metric]}
-    quantities = [
-        Quantity("early_exit", name, "nats" if _in_nats(name, said) else "", name.replace("_", " "), "test")
-        for name in found
-    ]
-    labels = CurveLabels.of(cell.probe.model, probe.stack, cell.probe.model.objective, cell.probe.task.name)
+    metric, model = cell.probe.task.metrics[0], cell.probe.model
+    found = {**outputs.selective(), metric: outputs.scores(outputs.single_layers)[metric]}
+    risk = "nats" if outputs.kind == "multilabel" else ""
+    units = {"aurc": risk, "excess_aurc": risk, metric: ""}
+    quantities = [Quantity("early_exit", name, units[name], name.replace("_", " "), "test") for name in found]
+    labels = CurveLabels.of(model, probe.stack, model.objective, cell.probe.task.name)
     stacked = Estimate(*(torch.stack(parts) for parts in zip(*found.values(), strict=True)))
     pq.write_table(curve_table(stacked, quantities, labels), staging / "curves.parquet")
-
-
-def _in_nats(name: str, said: Said) -> bool:
-    return "aurc" in name and said.kind == "multilabel"
 
 
 def _result(
     cell: ExitCell,
     folder: Path,
     tables: Mapping[str, pd.DataFrame],
-    said: Said,
+    outputs: HeadOutputs,
     probe: TrainedProbe,
     about: Mapping[str, Any],
     seconds: float,
 ) -> dict[str, Any]:
     metric = cell.probe.task.metrics[0]
-    scalars: dict[str, float] = {f"time_{name}": value for name, value in relation(tables["seconds"]).items()}
+    scalars: dict[str, float] = {f"time_{name}": value for name, value in time_over_layers(tables["seconds"]).items()}
     intervals: dict[str, Any] = dict.fromkeys(scalars)
     for row in tables["choices"].to_dict("records"):
         name = f"{row['goal']}_{row['fallback']}"
@@ -156,12 +155,12 @@ def _result(
         "scalar_intervals": intervals,
         "metric": metric,
         "confidence": cell.study.confidence,
-        "residue_share": said.rule.share if said.kind == "residue" else None,
+        "residue_share": outputs.rule.share if outputs.kind == "residue" else None,
         "temperatures": [round(each, 4) for each in probe.temperatures.tolist()],
         "provenance": {
             **about,
             "wall_seconds": round(seconds, 3),
-            "sequences_measured": len(said.proteins),
+            "sequences_measured": len(outputs.proteins),
             "sequences_skipped": {},
             "letters_changed": dict(cell.probe.task.changes),
         },
