@@ -1,4 +1,4 @@
-"""What leaving early costs, against loops; which thresholds validation picks; seconds, with a clock that counts rows."""
+"""What leaving early costs, against loops; which thresholds validation picks; seconds, with a clock counting rows."""
 
 import math
 import time
