@@ -14,7 +14,7 @@ from plmdepth.proteins.grammar.sampling import sample_proteins
 from tests.commands.probing import fit, invoke, refusal
 
 NEW = tuple(sample_proteins(0, "new", 12))
-PREDICT = "metric=early_exit"
+PREDICT = "exit=early"
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_proteins_get_their_family_and_bad_records_are_listed(
 
 
 def test_what_decided_the_predictions_is_kept_with_them(home: Path, family: Path) -> None:
-    given = ("metric.threshold=0.5", "metric.fallback=most_confident", "predict_to=deep/er/kept.csv")
+    given = ("exit.threshold=0.5", "exit.fallback=most_confident", "predict_to=deep/er/kept.csv")
     assert invoke(home, "analyze", PREDICT, f"probe_run={family}", "predict=my.fasta", *given) == 0
     about = json.loads((home / "deep/er/kept.csv.json").read_text())
     assert about["setting"] == {"threshold": 0.5, "fallback": "most_confident", "term_threshold": None}
@@ -72,7 +72,7 @@ def test_what_decided_the_predictions_is_kept_with_them(home: Path, family: Path
 
 
 def test_a_threshold_above_one_runs_every_layer(home: Path, family: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ("predict=my.fasta", "metric.threshold=2", "predict_to=all.csv")
+    given = ("predict=my.fasta", "exit.threshold=2", "predict_to=all.csv")
     assert invoke(home, "analyze", PREDICT, f"probe_run={family}", *given) == 0
     assert (pd.read_csv(home / "all.csv")[["layer", "layers_computed"]] == 12).all().all()
     assert "no protein leaves early, the fallback is last" in capsys.readouterr().out
@@ -154,8 +154,8 @@ def test_killed_while_its_files_are_moved_the_same_command_finishes(
             ("predict=my.fasta", "predict_to=a.tsv"),
             "predict_to=a.tsv: the name of a file that ends in .csv or .parquet",
         ),
-        (("predict=my.fasta", "metric.fallback=first"), "metric.fallback=first: expected 'last' or 'most_confident'"),
-        (("predict=my.fasta", "metric.threshold=-1"), "metric.threshold=-1: a confidence from 0"),
+        (("predict=my.fasta", "exit.fallback=first"), "exit.fallback=first: expected 'last' or 'most_confident'"),
+        (("predict=my.fasta", "exit.threshold=-1"), "exit.threshold=-1: a confidence from 0"),
         (("predict=my.fasta", "model=tiny_masked"), "takes model from probe_run; leave model=... out"),
     ],
 )
@@ -176,7 +176,7 @@ def test_residues_get_a_letter_each(tmp_path: Path, home: Path, capsys: pytest.C
     fasta = home / "packed.fasta.gz"
     capsys.readouterr()
     for target in ("letters.csv", "letters.parquet"):
-        given = (f"predict={fasta}", "metric.threshold=0.5", "metric.residue_share=0.4", f"predict_to={target}")
+        given = (f"predict={fasta}", "exit.threshold=0.5", "exit.residue_share=0.4", f"predict_to={target}")
         assert invoke(tmp_path, "analyze", PREDICT, f"probe_run={run}", *given) == 0
     assert "a protein leaves when 40% of its residues have confidence 0.5, else" in capsys.readouterr().out
     table, whole = pd.read_csv(tmp_path / "letters.csv"), pd.read_parquet(tmp_path / "letters.parquet")

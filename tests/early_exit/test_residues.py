@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from plmdepth.cells.cell import run_cell
 from plmdepth.early_exit.options import EarlyExitStudy
 from plmdepth.early_exit.policy import exits
 from plmdepth.early_exit.prediction import LEFT_OUT, predict_records, predictor_of
-from plmdepth.early_exit.run import ExitCell, run_exit_cell
+from plmdepth.early_exit.run import ExitCell
 from plmdepth.early_exit.study import HeadOutputs, exit_table
 from plmdepth.early_exit.trained_probe import TrainedProbe, fitted_temperatures, head_logits, load_probe
 from plmdepth.probes.layerwise.cell import ProbeCell
-from plmdepth.probes.layerwise.run import run_probe_cell
 from plmdepth.proteins.selection import Rules
 from plmdepth.proteins.tasks.task import Labelled, Task
 from plmdepth.results.growing_table import GrowingTable
@@ -67,14 +67,14 @@ def cell(planted: Task, tmp_path_factory: pytest.TempPathFactory) -> ProbeCell:
 @pytest.fixture(scope="module")
 def run(cell: ProbeCell, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("probe") / "run"
-    run_probe_cell(cell, folder, "{}")
+    run_cell(cell, folder, "{}")
     return folder
 
 
 @pytest.fixture(scope="module")
 def record(cell: ProbeCell, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
     folder = tmp_path_factory.mktemp("exit") / "record"
-    run_exit_cell(ExitCell(cell, run, STUDY, {}), folder, "{}")
+    run_cell(ExitCell(cell, run, STUDY, {}), folder, "{}")
     return read_record(folder)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from plmdepth.cells.cell import run_cell
 from plmdepth.early_exit.policy import ProteinConfidence, max_probability
 from plmdepth.early_exit.study import HeadOutputs
 from plmdepth.early_exit.trained_probe import (
@@ -20,7 +21,6 @@ from plmdepth.early_exit.trained_probe import (
 from plmdepth.errors import InputError
 from plmdepth.probes.layerwise.cell import ProbeCell
 from plmdepth.probes.layerwise.features import spelt
-from plmdepth.probes.layerwise.run import run_probe_cell
 from plmdepth.proteins.tasks.task import Kind
 from tests.probes.cells import QUICK, cell_of, task_of
 from tests.stacks import ALL
@@ -28,7 +28,7 @@ from tests.stacks import ALL
 
 def trained(folder: Path, kind: Kind = "multiclass", **recipe: object) -> tuple[ProbeCell, TrainedProbe]:
     cell = cell_of(task_of(kind), folder, replace(QUICK, epochs=2, **recipe))
-    run_probe_cell(cell, folder / "run", "{}")
+    run_cell(cell, folder / "run", "{}")
     return cell, load_probe(cell, folder / "run")
 
 
@@ -91,7 +91,7 @@ def test_heads_of_other_weights_or_labels_are_refused(tmp_path: Path) -> None:
 def test_logits_of_residues_come_in_the_order_of_the_protein_however_it_is_spelt(tmp_path: Path) -> None:
     task = task_of("residue", train=20, valid=4, test=5)
     cell = cell_of(task, tmp_path, replace(QUICK, epochs=2), model=ALL["progen2_reverse"])
-    run_probe_cell(cell, tmp_path / "run", "{}")
+    run_cell(cell, tmp_path / "run", "{}")
     probe = load_probe(cell, tmp_path / "run")
     test = head_logits(probe, "test")
     assert test.labels.tolist() == [int(label) for each in task.splits["test"] for label in each.label]
@@ -110,5 +110,5 @@ def test_answers_that_would_not_fit_are_refused() -> None:
     rows = sum(len(each.protein) for split in ("valid", "test") for each in task.splits[split])
     needed = 3 * 4 * 7 * rows * 3 / 1e9
     check_memory(task, ["valid", "test"], 6, needed * 1.01)
-    with pytest.raises(InputError, match=r"the answers of all heads take 0.00 GB, metric.memory_gigabytes is"):
+    with pytest.raises(InputError, match=r"the answers of all heads take 0.00 GB, exit.memory_gigabytes is"):
         check_memory(task, ["valid", "test"], 6, needed * 0.99)

@@ -1,4 +1,4 @@
-"""``metric=early_exit probe_run=PATH predict=FASTA``: labels of new proteins from a trained probe."""
+"""``exit=early probe_run=PATH predict=FASTA``: labels of new proteins from a trained probe."""
 
 import hashlib
 import json
@@ -13,8 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from plmdepth.commands.early_exit import configured_exit, probe_run
-from plmdepth.commands.objects import build
+from plmdepth.cells.context import RunContext
 from plmdepth.early_exit.prediction import LEFT_OUT, Predictor, Tally, predict_records, predictor_of
 from plmdepth.early_exit.run import ExitCell
 from plmdepth.early_exit.trained_probe import load_probe
@@ -28,15 +27,15 @@ from plmdepth.results.identity import Identity
 from plmdepth.results.provenance import environment
 
 
-def predict(config: DictConfig, console: Console) -> Path:
+def predict(run: RunContext, config: DictConfig, console: Console) -> Path:
     """Predict a FASTA file and write a row a protein, what was left out, and how it was done; return the folder.
 
     Raises:
         InputError: something in the configuration or the file is wrong.
     """
-    started, known, fasta = time.perf_counter(), probe_run(config), Path(str(config.predict)).expanduser()
-    cell, rules = configured_exit(config, known), _rules(known)
-    folder = _place(cell).folder(Path(config.outputs))
+    started, fasta = time.perf_counter(), Path(str(config.predict)).expanduser()
+    cell, rules = ExitCell.of(run), _rules(run)
+    folder = _place(cell).folder(run.outputs)
     files = _files(config, folder, fasta)
     n_records = sum(
         1 for _ in read_fasta(fasta, "predict")
@@ -52,10 +51,9 @@ def predict(config: DictConfig, console: Console) -> Path:
     return folder
 
 
-def _rules(known: DictConfig) -> Rules:
+def _rules(run: RunContext) -> Rules:
     """Return the rules of the probe's run, none of them fatal: what it would stop at is left out and listed."""
-    dataset, model = build(known, "dataset"), build(known, "model").resolved()
-    rules: Rules = dataset.rules(model.max_length, known.seed)
+    rules = run.dataset.rules(run.model.resolved().max_length, run.seed)
     policy: LengthPolicy = "truncate" if rules.length_policy == "truncate" else "skip"
     return replace(rules, length_policy=policy, invalid="skip", limit=None)
 

@@ -165,8 +165,8 @@ def setting_of(study: EarlyExitStudy, valid: HeadOutputs, metric: str) -> Settin
         found = picked[(picked["goal"] == "no_loss") & (picked["fallback"] == fallback)]["threshold"]
         if found.empty:
             raise InputError(
-                f"with metric.fallback={fallback} no threshold keeps the last layer's {metric} on validation; "
-                "give metric.threshold=X, or take metric.fallback=last"
+                f"with exit.fallback={fallback} no threshold keeps the last layer's {metric} on validation; "
+                "give exit.threshold=X, or take exit.fallback=last"
             )
         threshold = found.iloc[0]
     if valid.kind != "multilabel":
