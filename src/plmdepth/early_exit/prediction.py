@@ -34,12 +34,12 @@ CHUNK = 512
 """Records that are in memory at once; batches of like length are made among them."""
 
 LEFT_OUT = pa.schema([("id", pa.string()), ("length", pa.int64()), ("reason", pa.string())])
-_LISTS = pa.list_(pa.string()), pa.list_(pa.float32())
+_FLOATS = pa.list_(pa.float32())
 LABEL_COLUMNS: MappingProxyType[Kind, Sequence[tuple[str, pa.DataType]]] = MappingProxyType(
     {
         "multiclass": [("label", pa.string()), ("probability", pa.float32())],
-        "multilabel": [("labels", _LISTS[0]), ("probabilities", _LISTS[1])],
-        "residue": [("labels", pa.string()), ("mean_probability", pa.float32()), ("probabilities", _LISTS[1])],
+        "multilabel": [("labels", pa.list_(pa.string())), ("probabilities", _FLOATS)],
+        "residue": [("labels", pa.string()), ("mean_probability", pa.float32()), ("probabilities", _FLOATS)],
     }
 )
 """The columns with the labels of a protein, by the kind of the task."""
@@ -137,7 +137,7 @@ class Tally:
 
     Attributes:
         predicted: proteins.
-        layers: layers that were run for them, together.
+        layers: layers that were run for them, in all.
         skipped: records that are no protein that the model reads, by kind of reason.
         changes: letters changed and proteins truncated.
     """
