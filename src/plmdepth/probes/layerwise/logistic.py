@@ -18,7 +18,7 @@ and runs on no accelerator.
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -35,6 +35,7 @@ _STEPS = 100  # of a penalty that is tried
 _MOST_STEPS = 1000  # of the one that is kept
 _TRIED = 1e-3  # no derivative is above it where a penalty is tried,
 _KEPT = {torch.float32: 1e-4, torch.float64: 1e-7}  # and where it is kept
+_SMALL = 2**22  # features that one thread reads
 _MOST_MOMENTS = 8192  # rows whose second moments shape the steps, and decide no number
 _ROWS_AT_ONCE = 8192  # in double precision, whatever the features are
 _VALUES_AT_ONCE = 2**18  # features or logits, so that they stay in the processor's cache
@@ -98,8 +99,8 @@ def fit_logistic(train: Rows, valid: Rows, *, independent: bool) -> Fit:
     """
     answers = _constant_answers(train, independent)
     learnt = answers.isnan()
-    with _one_thread():
-        mean, scale = _standard(train.features, _weights(train, independent))
+    with _one_thread() if train.features.numel() <= _SMALL else nullcontext():
+        mean, scale = standard(train.features, _weights(train, independent))
         known, held_out = (
             _Problem(_standardised(rows, learnt, mean, scale), independent) for rows in (train, valid)
         )
@@ -251,9 +252,15 @@ def _weights(rows: Rows, independent: bool) -> Tensor:
     return torch.ones_like(counts) if independent else counts
 
 
-def _standard(features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of every feature over items, 1 for one that does not vary."""
-    shares = weights / weights.sum()
+def standard(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of every feature over items, 1 for one that does not vary.
+
+    Args:
+        features: ``[row, feature]``.
+        weights: how many items each row stands for, ``[row]``; None for one.
+    """
+    known = torch.ones(len(features), dtype=torch.float64, device=features.device) if weights is None else weights
+    shares = known / known.sum()
     mean, square = (
         torch.zeros(features.shape[1], dtype=torch.float64, device=features.device) for _ in range(2)
     )
