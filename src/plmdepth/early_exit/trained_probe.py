@@ -156,7 +156,7 @@ def _logits_of_features(probe: TrainedProbe, split: str) -> tuple[Tensor, Tensor
     """Return logits ``[layer, protein, class]`` and labels, from features that are kept if the probe keeps them."""
     n, read = len(probe.cell.task.splits[split]), Readers(probe.cell, probe.stack, probe.device).of(split)
     parts = [read(range(start, min(start + _BATCH, n))) for start in range(0, n, _BATCH)]
-    logits = [probe.heads(features.to(probe.device)).cpu() for features, _ in parts]
+    logits = [probe.heads.predict(features.to(probe.device)).cpu() for features, _ in parts]
     return torch.cat(logits).transpose(0, 1), torch.cat([labels for _, labels in parts])
 
 
