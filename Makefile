@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo antibody test test-slow parity lint format bench pretrain-tiny sync clean
+.PHONY: help demo antibody test test-slow parity lint format bench docs pretrain-tiny sync clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ bench: .venv/installed  ## Measure speed and memory, side by side in one run
 	$(BIN)/python benchmarks/integrated_gradients.py
 	$(BIN)/python benchmarks/probes.py
 	$(BIN)/python benchmarks/predictions.py
+
+docs: .venv/installed  ## Make the tables of models in README.md and docs/models.md anew, from conf/model
+	$(BIN)/python -m plmdepth.commands.model_tables .
 
 pretrain-tiny: .venv/installed  ## Train the three bundled models again (about a quarter of an hour each)
 	$(BIN)/python train.py experiment=pretrain_tiny model=tiny_masked objective.mask_fraction=0.3

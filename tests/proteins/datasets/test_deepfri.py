@@ -21,11 +21,11 @@ def sizes(task: Task) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def ec(shared_data: Path) -> Task:
-    return dataset(shared_data / "ec_deepfri").task(1022, seed=0)
+    return dataset(shared_data / "ec_deepfri").load_task(1022, seed=0)
 
 
 def test_small_files_become_a_task(tmp_path: Path) -> None:
-    task = dataset(written(tmp_path, EC_FILES)).task(1022, seed=0)
+    task = dataset(written(tmp_path, EC_FILES)).load_task(1022, seed=0)
     assert (task.name, task.kind, task.metrics) == ("ec", "multilabel", ("f1_max", "auprc_micro"))
     assert sizes(task) == {"train": 2, "valid": 1, "test": 2}
     assert task.without_positive() == ("7.1.1.9",)
@@ -34,14 +34,14 @@ def test_small_files_become_a_task(tmp_path: Path) -> None:
 
 
 def test_subsets_follow_the_length_policy(tmp_path: Path) -> None:
-    task = dataset(written(tmp_path, EC_FILES), length_policy="skip").task(5, seed=0)
+    task = dataset(written(tmp_path, EC_FILES), length_policy="skip").load_task(5, seed=0)
     assert task.subsets["identity_95"] == {"1EEE-E"}
     assert task.dropped == {"test: longer than 5 residues": 1}
 
 
 def test_missing_cut_offs_are_told(tmp_path: Path) -> None:
     files = {name: content for name, content in EC_FILES.items() if not name.endswith("csv")}
-    task = dataset(written(tmp_path, files)).task(1022, seed=0)
+    task = dataset(written(tmp_path, files)).load_task(1022, seed=0)
     assert dict(task.absent) == {"identity cut-offs": "no nrPDB-EC_2020.04_test.csv"}
     assert task.subsets == {}
 
@@ -57,7 +57,11 @@ def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
 
 def test_upstreams_folder_with_both_sets_is_read_by_name(tmp_path: Path) -> None:
     others = {name.replace("EC_2020.04", "GO_2019.06.18"): "" for name in EC_FILES}
-    assert sizes(dataset(written(tmp_path, EC_FILES | others)).task(1022, 0)) == {"train": 2, "valid": 1, "test": 2}
+    assert sizes(dataset(written(tmp_path, EC_FILES | others)).load_task(1022, 0)) == {
+        "train": 2,
+        "valid": 1,
+        "test": 2,
+    }
 
 
 def test_ec_has_the_counts_of_its_source(ec: Task) -> None:
@@ -110,17 +114,17 @@ def test_identity_cut_offs_of_ec_are_as_published(ec: Task) -> None:
 def test_go_reads_rows_with_empty_fields(
     shared_data: Path, terms: str, classes: int, expected: dict[str, int], unannotated: int
 ) -> None:
-    task = dataset(shared_data / "go_deepfri_fixture", terms).task(1022, seed=0)
+    task = dataset(shared_data / "go_deepfri_fixture", terms).load_task(1022, seed=0)
     assert len(task.classes) == classes
     assert sizes(task) == expected
     assert sum(task.dropped.values()) == unannotated
-    kept = dataset(shared_data / "go_deepfri_fixture", terms, keep_unannotated=True).task(1022, seed=0)
+    kept = dataset(shared_data / "go_deepfri_fixture", terms, keep_unannotated=True).load_task(1022, seed=0)
     assert sum(sizes(kept).values()) == 7
 
 
 @pytest.mark.parametrize(("terms", "classes"), [("go_mf", 41), ("go_bp", 100), ("go_cc", 22)])
 def test_files_of_the_layout_may_have_other_names(shared_data: Path, terms: str, classes: int) -> None:
-    task = dataset(shared_data / "go_yeast_sgd", terms, length_policy="truncate").task(1022, seed=0)
+    task = dataset(shared_data / "go_yeast_sgd", terms, length_policy="truncate").load_task(1022, seed=0)
     assert len(task.classes) == classes
     left_out = sum(task.dropped.values())
     assert sum(sizes(task).values()) + left_out == 4062
@@ -129,11 +133,11 @@ def test_files_of_the_layout_may_have_other_names(shared_data: Path, terms: str,
 
 
 def test_biological_process_of_yeast_has_the_counts_of_its_source(shared_data: Path) -> None:
-    task = dataset(shared_data / "go_yeast_sgd", "go_bp", length_policy="truncate").task(1022, seed=0)
+    task = dataset(shared_data / "go_yeast_sgd", "go_bp", length_policy="truncate").load_task(1022, seed=0)
     assert sizes(task) == {"train": 2960, "valid": 400, "test": 702}
     assert (task.positives("train").min(), task.positives("train").max()) == (12, 324)
 
 
 def test_ec_and_go_files_are_not_taken_for_one_another(shared_data: Path) -> None:
     with pytest.raises(InputError, match="is no annotation of EC-numbers"):
-        dataset(shared_data / "go_deepfri_fixture", "ec").task(1022, seed=0)
+        dataset(shared_data / "go_deepfri_fixture", "ec").load_task(1022, seed=0)

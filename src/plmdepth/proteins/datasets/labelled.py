@@ -31,7 +31,7 @@ class LabelledDataset(Dataset):
         """Yield (id, text) of every record of the split."""
         return ((entry.id, entry.text) for entry in entries_of(tidied(self.read()), self.split, self.name))
 
-    def task(self, model_limit: int, seed: int) -> Task:
+    def load_task(self, model_limit: int, seed: int) -> Task:
         """Return the task for a model that reads at most ``model_limit`` residues.
 
         Every split goes through the rules that `proteins` applies: ``limit`` keeps as many of each.

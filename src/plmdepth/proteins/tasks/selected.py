@@ -33,6 +33,7 @@ def task_of(name: str, raw: RawTask, rules: Rules) -> Task:
         dropped=dict(sorted((Counter(raw.dropped) + skipped).items())),
         absent=dict(raw.absent),
         changes=changes,
+        split=raw.split,
     )
 
 
@@ -49,7 +50,7 @@ def _labelled(kind: Kind, entries: Sequence[Entry], proteins: Sequence[Protein])
         by_id.setdefault(entry.id, []).append(entry)
     found = [next(entry for entry in by_id[protein.id] if _became(entry, protein)) for protein in proteins]
     return tuple(
-        Labelled(protein, _residue_labels(entry, protein) if kind == "residue" else entry.label)
+        Labelled(protein, _residue_labels(entry, protein) if kind in ("residue", "residue_regression") else entry.label)
         for entry, protein in zip(found, proteins, strict=True)
     )
 
