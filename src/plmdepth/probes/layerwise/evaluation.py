@@ -105,7 +105,10 @@ def evaluate(
         scores.update(predicted, labels, weights, _segments(chosen, kind))
     assert scores is not None
     different = clusters(labelled, [place for rows in batches for place in rows])
-    return {name: certain(found, bounds := range_of(name), different, bounds[1] - bounds[0]) for name, found in scores.compute().items()}
+    return {
+        name: certain(found, bounds := range_of(name), different, bounds[1] - bounds[0])
+        for name, found in scores.compute().items()
+    }
 
 
 def clusters(labelled: Sequence[Labelled], places: Sequence[int]) -> int:

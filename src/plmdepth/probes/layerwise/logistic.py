@@ -101,9 +101,7 @@ def fit_logistic(train: Rows, valid: Rows, *, independent: bool) -> Fit:
     learnt = answers.isnan()
     with _one_thread() if train.features.numel() <= _SMALL else nullcontext():
         mean, scale = standard(train.features, _weights(train, independent))
-        known, held_out = (
-            _Problem(_standardised(rows, learnt, mean, scale), independent) for rows in (train, valid)
-        )
+        known, held_out = (_Problem(_standardised(rows, learnt, mean, scale), independent) for rows in (train, valid))
         fitted, strength = _path(known, held_out)
         fitted, converged = _minimised(known, fitted, strength, _MOST_STEPS, _KEPT[known.rows.features.dtype])
         losses = known.loss(fitted), held_out.loss(fitted)
@@ -261,9 +259,7 @@ def standard(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, T
     """
     known = torch.ones(len(features), dtype=torch.float64, device=features.device) if weights is None else weights
     shares = known / known.sum()
-    mean, square = (
-        torch.zeros(features.shape[1], dtype=torch.float64, device=features.device) for _ in range(2)
-    )
+    mean, square = (torch.zeros(features.shape[1], dtype=torch.float64, device=features.device) for _ in range(2))
     for part, share in _parts(features, shares):
         mean += share @ part
     for part, share in _parts(features, shares):
