@@ -24,8 +24,8 @@ from plmdepth.early_exit.spoken import check_memory, fitted_temperatures, listen
 from plmdepth.early_exit.study import Said, choices, exit_table
 from plmdepth.early_exit.trained import TrainedProbe
 from plmdepth.errors import InputError
+from plmdepth.proteins.id_set import IdSetOnDisk
 from plmdepth.proteins.protein import Protein, Skipped
-from plmdepth.proteins.seen import SeenOnDisk
 from plmdepth.proteins.selection import Rules, usable
 from plmdepth.results.growing_table import GrowingTable
 from plmdepth.scores.f1_max import F1Max
@@ -161,10 +161,10 @@ def predict_records(
     """
     tally, first = Tally(0, 0, Counter(), Counter()), ""
     predictions, left_out = tables
-    with SeenOnDisk() as seen:
+    with IdSetOnDisk() as ids:
         for chunk in _chunks(records):
             skipped: list[Skipped] = []
-            kept = list(usable(chunk, rules, None, skipped, seen))
+            kept = list(usable(chunk, rules, None, skipped, ids))
             rows = predictor.rows([each.protein for each in kept], advance)
             predictions.add(rows)
             left_out.add([(each.id, each.length, each.reason) for each in skipped])
