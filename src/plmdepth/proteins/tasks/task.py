@@ -72,6 +72,7 @@ class Task:
         absent: further tests and subsets that are not there, and why.
         changes: letters changed and sequences truncated: ``split: kind``, as `plmdepth.proteins.selection` counts them.
         split: what decided the splits and how far test is from train, where that is known.
+        notes: what else a person should know, a sentence each.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Task:
     absent: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, int] = field(default_factory=dict)
     split: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def is_regression(self) -> bool:
