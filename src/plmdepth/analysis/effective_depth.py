@@ -84,11 +84,13 @@ def write_effective_depth(identity: Identity, parts: Mapping[str, Record], folde
         first = next(iter(parts.values()))
         shutil.copyfile(first.folder / "sequences.parquet", staging / "sequences.parquet")  # the same in every part
         found = {kind: _merged(parts, kind) for kind in ("scalars", "scalar_intervals")}
-        write_depth_figure(found["scalars"], found["scalar_intervals"], curves, staging / "figures")
+        quantities = {name: each for part in parts.values() for name, each in part.result.get("quantities", {}).items()}
+        write_depth_figure(found["scalars"], found["scalar_intervals"], curves, staging / "figures", quantities)
         result = {
             "schema": SCHEMA,
             "identity": {"id": folder.name, **identity.facts},
             **found,
+            "quantities": quantities,
             "sources": {part: record.folder.name for part, record in parts.items()},
             "provenance": _provenance(list(parts.values())),
         }

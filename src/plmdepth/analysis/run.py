@@ -149,14 +149,15 @@ def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
         matrices = matrix_table(pairs, analysis.metric.matrices) if pairs else {}
         if matrices:
             save_file(matrices, staging / "matrices.safetensors")
-        write_figures(curves.to_pandas(), matrices, staging / "figures")
         result = {
             "schema": SCHEMA,
             "identity": {"id": folder.name, **analysis.identity.facts},
-            **scalar_table(estimate, pairs, analysis.metric, stack.n_layers),
-            "scopes": {name: _scoped_scalars(analysis.metric, each, stack.n_layers) for name, each in scoped.items()},
+            **scalar_table(estimate, pairs, analysis.metric, stack.n_layers, analysis.metric.meaningless(stack)),
+            "scopes": {name: _scoped_scalars(analysis.metric, each, stack) for name, each in scoped.items()},
+            "quantities": analysis.metric.described(stack),
             "provenance": _provenance(analysis, module, time.perf_counter() - started),
         }
+        write_figures(curves.to_pandas(), matrices, staging / "figures", result["quantities"])
         write_json(staging / "result.json", result)
 
 
@@ -189,9 +190,11 @@ def _curves(analysis: Analysis, stack: LayerStack, estimates: Mapping[str, Estim
     )
 
 
-def _scoped_scalars(metric: Metric, estimate: Estimate, n_layers: int) -> dict[str, Any]:
+def _scoped_scalars(metric: Metric, estimate: Estimate, stack: LayerStack) -> dict[str, Any]:
     """Return the scalars of one scope; none where they need matrices, which are kept over all sequences alone."""
-    return {} if metric.matrices else scalar_table(estimate, None, metric, n_layers)
+    if metric.matrices:
+        return {}
+    return scalar_table(estimate, None, metric, stack.n_layers, metric.meaningless(stack))
 
 
 def _labels(analysis: Analysis, stack: LayerStack) -> CurveLabels:
