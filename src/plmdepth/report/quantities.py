@@ -47,7 +47,8 @@ def shown(quantities: Quantities, rows: pd.DataFrame) -> dict[tuple[str, str], S
     for each in quantities.get(str(rows["metric"].iloc[0]), {}).get("curves", ()):
         panel = each["panel"].replace("residue", "token") if _per_token(rows) else each["panel"]
         key = each["name"], each["component"]
-        known[key] = Shown(each["label"], panel, *each["bounds"], each["scale"], each["heading"])
+        low, high = each["bounds"]
+        known[key] = Shown(each["label"], panel, low, high, each["scale"], each["heading"])
     units = rows.drop_duplicates(["quantity", "component"])
     keys = zip(units["quantity"], units["component"], units["unit"], strict=True)
     return {(name, part): known.get((name, part)) or _plain(name, unit) for name, part, unit in keys}

@@ -108,7 +108,7 @@ def numbers(values: Sequence[float], *, bounded: bool = False) -> list[str]:
         bounded: whether they lie between two ends.
 
     >>> numbers([154.982, 1.469]), numbers([0.25, 0.0]), numbers([0.034, 0.0000004]), numbers([0.5], bounded=True)
-    (['154.98', '1.47'], ['0.250', '0.000'], ['3.40e-02', '4.00e-07'], ['0.500'])
+    (['155.0', '1.5'], ['0.250', '0.000'], ['3.40e-02', '4.00e-07'], ['0.500'])
     """
     sizes = sorted(abs(value) for value in values if value != 0)
     if not sizes:
@@ -188,7 +188,8 @@ def notes(record: Record) -> Sequence[str]:
     """Return what was left out or changed on the way."""
     provenance = record.result["provenance"]
     skipped = [f"{count} skipped: {reason}" for reason, count in provenance["sequences_skipped"].items()]
-    return skipped + [f"{kind}: {count}" for kind, count in provenance["letters_changed"].items()]
+    changed = [f"{kind}: {count}" for kind, count in provenance["letters_changed"].items()]
+    return [*skipped, *changed, *provenance.get("notes", ())]
 
 
 def _layer(value: float, interval: dict[str, float] | None) -> str:
