@@ -17,8 +17,7 @@ from plmdepth.early_exit.study import Said, choices, exit_table
 from plmdepth.metrics.accumulators import bootstrap_weights
 from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.tasks.task import Kind
-from plmdepth.scores.class_scores import accuracy, macro_accuracy, mcc
-from plmdepth.scores.f1_max import f1_max
+from tests.scores.values import accuracy, f1_max, macro_accuracy, mcc
 
 N_LAYERS, N_PROTEINS, N_CLASSES = 4, 25, 3
 
