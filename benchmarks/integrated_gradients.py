@@ -21,7 +21,7 @@ from plmdepth.interventions.descent import clean_descent
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.weights import load_stack
 from plmdepth.metrics.integrated_gradients import IntegratedGradients
-from plmdepth.metrics.regions import spaced_layers
+from plmdepth.metrics.intervention_masks import spaced_layers
 from plmdepth.objectives.objective import Example
 
 STEPS, ROWS = 256, 8

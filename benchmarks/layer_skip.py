@@ -16,50 +16,50 @@ from timing import interleaved, report
 from torch import Tensor
 
 from plmdepth.language_models.layer_stack import LayerStack
+from plmdepth.metrics.intervention_masks import InterventionMask, Scope, intervention_masks
 from plmdepth.metrics.layer_skip import LayerSkip
-from plmdepth.metrics.regions import Region, Scope, regions_of
 from plmdepth.objectives.objective import Example
 
 LENGTH = 128
 CASES: tuple[tuple[str, Scope], ...] = (("masked", "all"), ("autoregressive", "all"), ("autoregressive", "future"))
-Run = Callable[[int | None, Region], tuple[list[Tensor], Tensor]]
-"""From a layer to skip (from 0; None for none) and a region to all states and the logits."""
+Run = Callable[[int | None, InterventionMask], tuple[list[Tensor], Tensor]]
+"""From a layer to skip (from 0; None for none) and a mask to all states and the logits."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """One full run for every region and layer, with whatever runs the model."""
+    """One full run for every mask and layer, with whatever runs the model."""
 
     run: Run
     n_layers: int
-    regions: list[Region]
+    masks: list[InterventionMask]
 
     @torch.no_grad()
     def __call__(self) -> list[Tensor]:
         """Return every effect and output effect."""
         found: list[Tensor] = []
-        for region in self.regions:
-            clean, clean_logits = self.run(None, region)
+        for mask in self.masks:
+            clean, clean_logits = self.run(None, mask)
             for layer in range(self.n_layers):
-                states, logits = self.run(layer, region)
-                found += _effects(clean, states, layer, region)
+                states, logits = self.run(layer, mask)
+                found += _effects(clean, states, layer, mask)
                 distance = (clean_logits.softmax(-1) - logits.softmax(-1)).norm(dim=-1)
-                found.append(distance[0, region.measured].max())
+                found.append(distance[0, mask.measured].max())
         return found
 
 
-def _effects(clean: list[Tensor], states: list[Tensor], layer: int, region: Region) -> list[Tensor]:
+def _effects(clean: list[Tensor], states: list[Tensor], layer: int, mask: InterventionMask) -> list[Tensor]:
     effects = []
     for later in range(layer + 2, len(clean)):
         c, other = clean[later] - clean[later - 1], states[later] - states[later - 1]
-        effects.append(((c - other).norm(dim=-1) / c.norm(dim=-1))[0, region.measured].max())
+        effects.append(((c - other).norm(dim=-1) / c.norm(dim=-1))[0, mask.measured].max())
     return effects
 
 
 def with_hooks(stack: LayerStack, example: Example) -> Run:
     """Return a run of the model that skips and reads through plain hooks."""
 
-    def run(skipped: int | None, region: Region) -> tuple[list[Tensor], Tensor]:
+    def run(skipped: int | None, mask: InterventionMask) -> tuple[list[Tensor], Tensor]:
         states: list[Tensor] = []
 
         def hook(number: int) -> Callable[..., Any]:
@@ -68,7 +68,7 @@ def with_hooks(stack: LayerStack, example: Example) -> Run:
                 if number == 0:
                     states.append(inputs[0])
                 if number == skipped:
-                    state = torch.where(region.changed[:, None], inputs[0], state)
+                    state = torch.where(mask.changed[:, None], inputs[0], state)
                 states.append(state)
                 return (state, *output[1:]) if isinstance(output, tuple) else state
 
@@ -91,14 +91,14 @@ def with_nnsight(stack: LayerStack, example: Example) -> Run:
     layers = model.esm.encoder.layer
     inputs = {"input_ids": example.tokens.ids, "attention_mask": example.tokens.attended.long()}
 
-    def run(skipped: int | None, region: Region) -> tuple[list[Tensor], Tensor]:
+    def run(skipped: int | None, mask: InterventionMask) -> tuple[list[Tensor], Tensor]:
         with model.trace(**inputs):
             states = list().save()  # noqa: C408 (nnsight saves objects, not literals)
             states.append(layers[0].input)
             for number in range(stack.n_layers):
                 entering = layers[number].input
                 if number == skipped:
-                    layers[number].output = torch.where(region.changed[:, None], entering, layers[number].output)
+                    layers[number].output = torch.where(mask.changed[:, None], entering, layers[number].output)
                 states.append(layers[number].output)
             logits = model.output.logits.save()
         return states, logits
@@ -111,19 +111,19 @@ def measure(shape: str, objective: str, scope: Scope, rounds: int = 2) -> dict[s
     stack = stack_of(objective, *SHAPES[shape])
     example = example_of(stack, LENGTH)
     metric = LayerSkip(components=("layer",), scope=scope)
-    regions = regions_of(scope, metric.cuts, stack, example)
+    masks = intervention_masks(scope, metric.cuts, stack, example)
     apart = replace(stack, anatomy=replace(stack.anatomy, cache_argument=None))
     works: dict[str, Callable[[], Any]] = {
         "forward": lambda: _forward(stack, example),
         "ours": lambda: metric.measure(stack, example),
-        "hooks": Published(with_hooks(stack, example), stack.n_layers, regions),
+        "hooks": Published(with_hooks(stack, example), stack.n_layers, masks),
     }
     if scope == "future":
         works["a_branch_a_cut"] = lambda: metric.measure(apart, example)
     if objective == "masked" and find_spec("nnsight"):
-        works["nnsight"] = Published(with_nnsight(stack, example), stack.n_layers, regions)
+        works["nnsight"] = Published(with_nnsight(stack, example), stack.n_layers, masks)
     seconds = interleaved(works, rounds)
-    floor = len(regions) * (stack.n_layers + 1) / 2 * seconds["forward"]
+    floor = len(masks) * (stack.n_layers + 1) / 2 * seconds["forward"]
     gains = {f"over_{way}": seconds[way] / seconds["ours"] for way in works if way not in ("forward", "ours")}
     return {"case": f"{objective} {shape}, {scope}", **seconds, "of_floor": seconds["ours"] / floor, **gains}
 

@@ -13,15 +13,15 @@ from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.errors import InputError
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.direct_effect import DirectEffect
+from plmdepth.metrics.intervention_masks import COMPONENTS
 from plmdepth.metrics.layer_skip import LayerSkip
-from plmdepth.metrics.regions import COMPONENTS
 from plmdepth.objectives.objective import Example
 from tests.calls import hooked_call, hooked_state
-from tests.language_models.test_layer_stack import hooks_of
-from tests.metrics.test_layer_skip import full_run, regions
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.metrics.test_layer_skip import full_run, masked_tokens
+from tests.recorder import hooks_of
+from tests.stacks import EVERYWHERE, PROTEINS, example_for, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 N_LAYERS = 6
 CLOSE = {"rtol": 1e-4, "atol": 1e-5, "equal_nan": True, "check_dtype": False}
 
@@ -83,7 +83,7 @@ def naive(stack: LayerStack, example: Example, scope: str, reduction: str, cuts:
         outputs, effects = torch.zeros(n).double(), torch.full((n, n), math.nan).double()
         for s in range(1, n + 1):
             output_values, effect_values = [], {layer: [] for layer in range(s + 1, n + 1)}
-            for changed, measured in regions(scope, example, cuts):
+            for changed, measured in masked_tokens(scope, example, cuts):
                 removed = torch.where(changed[:, None], added[component][s - 1], 0.0)
                 for layer, found in effect_values.items():
                     clean = states[layer] - states[layer - 1]

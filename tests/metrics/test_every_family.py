@@ -1,12 +1,12 @@
-"""Every metric that changes or differentiates a run, for every family: the naive references of the metrics' own tests.
+"""Every metric for every family: the naive references of the metrics' own tests.
 
 A value may differ by 1e-5 of itself, and by 1e-6 where it is near zero, in single precision. Ankh runs in double: its
 head is not scaled, and its losses are large. So do all in integrated gradients, since rounding adds up in integrals;
 there a place may differ by 1e-4 of the largest.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from plmdepth.metrics.direct_effect import DirectEffect
 from plmdepth.metrics.erasure import Erasure
 from plmdepth.metrics.gradients import Gradients
 from plmdepth.metrics.integrated_gradients import PLACES, IntegratedGradients
+from plmdepth.metrics.intervention_masks import COMPONENTS
 from plmdepth.metrics.layer_skip import LayerSkip
+from plmdepth.metrics.logit_lens import LogitLens
 from plmdepth.metrics.metric import Metric
-from plmdepth.metrics.regions import COMPONENTS
+from plmdepth.metrics.residual import Residual
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import Protein
 from tests.interventions.test_mean_states import naive as mean_of_data
@@ -35,28 +37,23 @@ from tests.metrics import test_erasure as erasure
 from tests.metrics import test_gradients as gradients
 from tests.metrics import test_integrated_gradients as integrated_gradients
 from tests.metrics import test_layer_skip as layer_skip
-from tests.stacks import ALL, example_for, stack_of, with_structure
+from tests.metrics import test_logit_lens as logit_lens
+from tests.metrics import test_residual as residual
+from tests.recorder import watched
+from tests.stacks import ALL, HEADLESS, VARIANTS, case_of, cases, example_for, stack_of, with_structure
 
 N_LAYERS = 3
-ENCODER = "prot_t5_encoder"  # predicts nothing
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "dplm2_both_structure": ("dplm2_both", {"measured": "structure"}),
-    "prot_t5_smooth": ("prot_t5", {"mlp": "gated-gelu"}),
-    "protgpt2_pieces": ("protgpt2", {}),
-    "saprot_both": ("saprot", {"modality": "both"}),
-}
-"""What the miniatures of `tests.stacks` lack: the family, and what differs."""
-NAMES = sorted({*ALL, *VARIANTS} - {ENCODER})
-IN_DOUBLE = ("ankh",)
+FAST = [name for case in cases() for name in case.fast]
+"""A kind each that the metrics' own tests lack: two halves, a second attention, scaled sums, a decoder."""
 
 
-def families(*fast: str) -> list[Any]:
+def families(fast: Collection[str] = FAST) -> list[Any]:
     """Return all families with a prediction; those that are not named are slow."""
-    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+    names = sorted({*ALL, *VARIANTS} - {*HEADLESS})
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
-FAMILIES = families("dplm2_both", "esm3_both", "esmc", "prot_t5")
-"""A kind each that the metrics' own tests lack is fast: two halves, a second attention, scaled sums, a decoder."""
+FAMILIES = families()
 
 
 def protein(identifier: str, sequence: str) -> Protein:
@@ -82,13 +79,13 @@ def one_thread() -> Iterator[None]:
 def stack(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LayerStack:
     """A miniature of few layers, without the rows of ProtGPT2's vocabulary that no protein here needs."""
     monkeypatch.setattr(gpt2, "VOCABULARY_ROWS", 300)
-    base, changes = VARIANTS.get(family, (family, {}))
-    layers = {name: N_LAYERS for name in ("n_layers", "n_decoder_layers") if name in asdict(ALL[base])}
-    made = stack_of(base, **layers, **changes)
+    model = {**ALL, **VARIANTS}[family]
+    layers = {name: N_LAYERS for name in ("n_layers", "n_decoder_layers") if hasattr(model, name)}
+    made = stack_of(family, **layers)
     if family == "protgpt2_pieces":
         write_tokenizer(tmp_path)
-        made = replace(made, spelling=ALL[base].published_spelling(tmp_path))
-    if family in IN_DOUBLE:
+        made = replace(made, spelling=model.published_spelling(tmp_path))
+    if family in case_of(family).in_double:
         made.module.double()
     return made
 
@@ -121,6 +118,24 @@ def assert_pairs_equal(metric: LayerSkip | DirectEffect, reference: Any, stack: 
             assert_close(curves[row, index, 1:], expected[f"output/{component}"], what)
             assert_close(matrices[row, index], expected[f"effect/{component}"], what)
             assert metric.scope != "all" or expected[f"effect/{component}"].nan_to_num(1).min() > 1e-3, what
+
+
+@pytest.mark.parametrize("family", sorted({*ALL, *VARIANTS}))
+def test_residual_equals_one_residue_after_the_other(family: str, stack: LayerStack, example: Example) -> None:
+    values = Residual().measure(stack, example).curves
+    expected = residual.naive_residual(stack, example, case_of(family).norms)
+    torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("family", sorted({*ALL, *VARIANTS} - {*HEADLESS}))
+@pytest.mark.parametrize("vocabulary", ["amino_acids", "full"])
+def test_logit_lens_equals_one_residue_after_the_other(vocabulary: str, stack: LayerStack, example: Example) -> None:
+    values = LogitLens(vocabulary).measure(stack, example).curves
+    states = watched(stack, example).states
+    amino_acids = stack.spelling.amino_acids.tolist()
+    kept = amino_acids if vocabulary == "amino_acids" else list(range(stack.logits(states[0]).shape[-1]))
+    expected = logit_lens.naive_lens_over(kept, stack, states, example)
+    torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -184,7 +199,7 @@ def fine_integral(stack: LayerStack, example: Example, layer: int, ends: tuple[T
     return (4 * fine - coarse) / 3
 
 
-@pytest.mark.parametrize("family", families("esm3_both", "esmc"))
+@pytest.mark.parametrize("family", families({"esm3_both", "esmc"}))
 def test_integrated_gradients_equal_a_fine_integral_through_the_model_itself(
     family: str, stack: LayerStack, example: Example
 ) -> None:
@@ -221,10 +236,12 @@ def test_the_scope_that_a_family_cannot_have_is_refused(
         metric(scope=impossible).measure(stack, example)
 
 
-@pytest.mark.parametrize("family", [ENCODER])
+@pytest.mark.parametrize("family", sorted(HEADLESS))
 @pytest.mark.parametrize(
     "metric", [LayerSkip(), DirectEffect(), Ablation(), Erasure(), Gradients(), IntegratedGradients()]
 )
 def test_a_model_that_predicts_nothing_is_refused(metric: Metric, stack: LayerStack, example: Example) -> None:
-    with pytest.raises(InputError, match=r"^this model predicts nothing by itself; metric=residual works [^\n]*$"):
+    with pytest.raises(
+        InputError, match=r"^this model predicts nothing by itself; choose a metric that needs no predictions$"
+    ):
         metric.prepared(stack, [example]).measure(stack, example)

@@ -12,14 +12,14 @@ from torch import Tensor
 from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.errors import InputError
 from plmdepth.language_models.layer_stack import LayerStack
+from plmdepth.metrics.intervention_masks import COMPONENTS
 from plmdepth.metrics.layer_skip import LayerSkip
-from plmdepth.metrics.regions import COMPONENTS
 from plmdepth.objectives.objective import Example
 from tests.calls import hooked_call, own_logits, readers
-from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.recorder import hooks_of
+from tests.stacks import EVERYWHERE, PROTEINS, example_for, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def full_run(stack: LayerStack, example: Example) -> tuple[list[Tensor], Tensor]
     return states, logits
 
 
-def regions(scope: str, example: Example, cuts: tuple[float, ...]) -> list[tuple[Tensor, Tensor]]:
+def masked_tokens(scope: str, example: Example, cuts: tuple[float, ...]) -> list[tuple[Tensor, Tensor]]:
     residues = example.tokens.residues[0]
     if scope == "all":
         return [(residues, residues)]
@@ -84,7 +84,7 @@ def naive(
         outputs, effects = torch.zeros(n).double(), torch.full((n, n), math.nan).double()
         for s in range(1, n + 1):
             output_values, effect_values = [], {m: [] for m in range(s + 1, n + 1)}
-            for changed, measured in regions(scope, example, cuts):
+            for changed, measured in masked_tokens(scope, example, cuts):
                 with changed_layer(stack, s, component, changed):
                     states, logits = full_run(stack, example)
                 moved = (logits.softmax(-1) - clean_logits.softmax(-1)).norm(dim=-1)[measured]

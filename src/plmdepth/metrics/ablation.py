@@ -4,9 +4,9 @@ Dropped and exchanged layers: Lad et al. 2024; blocks of layers, as pruning remo
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from plmdepth.errors import InputError
 from plmdepth.interventions.descent import Descent, Rows, clean_descent
 from plmdepth.interventions.wavefront import wavefront
 from plmdepth.language_models.layer_stack import LayerStack, NonFiniteStateError
-from plmdepth.metrics.metric import Curves, Reduction, Values
+from plmdepth.metrics.metric import InterveningMetric
 from plmdepth.metrics.quantity import Quantity
 from plmdepth.objectives.objective import Example
 
@@ -35,7 +35,7 @@ BLOCKS = tuple(Quantity("ablation", name, unit, label, "block", 1, bounds) for n
 
 
 @dataclass(frozen=True)
-class Ablation:
+class Ablation(InterveningMetric):
     """Rearrange whole layers, for all tokens, and read the targets: what is lost if a model is pruned this way.
 
     ``drop`` leaves layer s out, ``swap`` exchanges layers s and s+1 (no value at L), ``repeat`` applies layer s twice,
@@ -52,20 +52,16 @@ class Ablation:
         blocks: whether blocks are dropped; with all lengths they cost ``L^3 / 6`` layer evaluations a sequence, all
             else ``3 L^2 / 2``.
         max_block: most layers in a block, None for all lengths (also if it exceeds L); nothing without ``blocks``.
-        max_rows: most branches that run at once; changes speed and memory, never a number.
     """
 
     name: ClassVar[str] = "ablation"
-    reduction: ClassVar[Reduction] = "mean"
     blocks: bool = True
     max_block: int | None = None
-    max_rows: int = 8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_block is not None and self.max_block < 1:
             raise InputError(f"metric.max_block={self.max_block}: a block has 1 layer or more; null drops all lengths")
-        if self.max_rows < 1:
-            raise InputError(f"metric.max_rows={self.max_rows}: at least one branch runs at a time")
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -77,32 +73,12 @@ class Ablation:
         """``delta_cross_entropy`` and ``delta_accuracy`` of blocks."""
         return BLOCKS if self.blocks else ()
 
-    def prepared(self, stack: LayerStack, examples: Iterable[Example]) -> Self:  # noqa: ARG002 (nothing to know)
-        """Return the metric itself."""
-        return self
-
-    @torch.no_grad()
-    def measure(self, stack: LayerStack, example: Example) -> Values:
-        """Measure one sequence after the other: without padding, all branches share the same layer calls.
-
-        Raises:
-            NonFiniteStateError: a state of the clean run, or a changed prediction, holds NaN or infinity.
-        """
-        curves, matrices = zip(
-            *(self._sequence(stack, example.sequence(row)) for row in range(len(example.targets))), strict=True
-        )
-        return Values(torch.stack(curves), torch.stack(matrices) if self.blocks else None)
-
-    def scalars(self, curves: Curves) -> dict[str, Tensor]:  # noqa: ARG002 (it has none)
-        """Return nothing."""
-        return {}
-
-    def _sequence(self, stack: LayerStack, example: Example) -> tuple[Tensor, Tensor]:
+    def measure_sequence(self, stack: LayerStack, example: Example) -> tuple[Tensor, Tensor | None]:
         """Return curves ``[quantity, layer]`` over 0..L and matrices ``[matrix, layer, layer]``."""
         n_layers = stack.n_layers
         if not bool(example.scored.any()):
             curves = example.weights.new_full((len(QUANTITIES), n_layers + 1), torch.nan, dtype=torch.float64)
-            return curves, curves.new_full((len(BLOCKS), n_layers, n_layers), torch.nan)
+            return curves, curves.new_full((len(BLOCKS), n_layers, n_layers), torch.nan) if self.blocks else None
         descent = clean_descent(stack, example.tokens)
         rows = Rows(stack, descent.call, self.max_rows)
         longest = min(self.max_block or n_layers, n_layers) if self.blocks else 1
@@ -114,7 +90,8 @@ class Ablation:
             "truncate": scores(rows, example, torch.cat(list(descent.states))),
         }
         _check_finite({**variants, **{f"block of {n}": found for n, found in enumerate(blocks, 1)}})
-        return _curves(variants, n_layers), _matrices(blocks, variants["truncate"][-1], n_layers)
+        matrices = _matrices(blocks, variants["truncate"][-1], n_layers) if self.blocks else None
+        return _curves(variants, n_layers), matrices
 
 
 def without_blocks(rows: Rows, descent: Descent, length: int) -> Tensor:

@@ -14,9 +14,9 @@ from plmdepth.interventions.descent import Descent, Rows, clean_descent
 from plmdepth.interventions.mean_states import mean_states
 from plmdepth.language_models.layer_stack import LayerStack, NonFiniteStateError
 from plmdepth.metrics.averages import masked_mean
-from plmdepth.metrics.metric import Curves, Reduction, Values
+from plmdepth.metrics.intervention_masks import check_max_layers, spaced_layers
+from plmdepth.metrics.metric import Curves, InterveningMetric
 from plmdepth.metrics.quantity import Quantity
-from plmdepth.metrics.regions import spaced_layers
 from plmdepth.objectives.objective import Example
 from plmdepth.randomness import keyed_generator
 
@@ -28,7 +28,7 @@ QUANTITIES = tuple(
 
 
 @dataclass(frozen=True)
-class Erasure:
+class Erasure(InterveningMetric):
     """Replace ``h_l`` at one residue p by the mean state of layer l over the data, and see which predictions change.
 
     ``erasure_effect = |softmax(logits) - softmax(logits')|_2`` of a scored row, over the whole vocabulary. It is
@@ -54,8 +54,6 @@ class Erasure:
     """
 
     name: ClassVar[str] = "erasure"
-    matrices: ClassVar[tuple[Quantity, ...]] = ()
-    reduction: ClassVar[Reduction] = "mean"
     neighbourhood: int = 4
     max_positions: int | None = 8
     max_layers: int | None = None
@@ -65,14 +63,12 @@ class Erasure:
     means: Tensor | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.neighbourhood < 0:
             raise InputError(f"metric.neighbourhood={self.neighbourhood}: give 0 tokens or more")
         if self.max_positions is not None and self.max_positions < 1:
             raise InputError(f"metric.max_positions={self.max_positions}: give 1 or more; null erases every residue")
-        if self.max_layers is not None and self.max_layers < 2:
-            raise InputError(f"metric.max_layers={self.max_layers}: layers 0 and L make 2; null measures all")
-        if self.max_rows < 1:
-            raise InputError(f"metric.max_rows={self.max_rows}: at least one branch runs at a time")
+        check_max_layers(self.max_layers)
         if self.max_branches < 1:
             raise InputError(f"metric.max_branches={self.max_branches}: at least one branch is alive at a time")
 
@@ -85,25 +81,18 @@ class Erasure:
         """Return the metric with the mean states of the data."""
         return replace(self, means=mean_states(stack, examples))
 
-    @torch.no_grad()
-    def measure(self, stack: LayerStack, example: Example) -> Values:
-        """Measure one sequence after the other: without padding, all branches share the same layer calls.
-
-        Raises:
-            NonFiniteStateError: a state of the clean run, or a changed prediction, holds NaN or infinity.
-            ValueError: `prepared` has not been called.
-        """
-        if self.means is None:
-            raise ValueError("erasure needs the mean states: call prepared() first")
-        sequences = [self._sequence(stack, example.sequence(row), self.means) for row in range(len(example.targets))]
-        return Values(torch.stack(sequences))
-
     def scalars(self, curves: Curves) -> dict[str, Tensor]:
         """Return ``erasure_depth``, the last layer at which erasing changes the rest by over half of its maximum."""
         return {"erasure_depth": last_layer_above_half(curves["erasure_effect", "rest"])}
 
-    def _sequence(self, stack: LayerStack, example: Example, means: Tensor) -> Tensor:
-        """Return ``[place, layer]``, NaN at layers that are not measured and at places without rows."""
+    def measure_sequence(self, stack: LayerStack, example: Example) -> tuple[Tensor, None]:
+        """Return ``[place, layer]``, NaN at layers that are not measured and at places without rows.
+
+        Raises:
+            ValueError: `prepared` has not been called.
+        """
+        if (means := self.means) is None:
+            raise ValueError("erasure needs the mean states: call prepared() first")
         scored = example.scored[0].nonzero()[:, 0]
         positions = erased_positions(example, self.seed, self.max_positions)
         found = means.new_full((len(PLACES), stack.n_layers + 1, len(positions)), torch.nan, device=scored.device)
@@ -115,7 +104,7 @@ class Erasure:
             for some, part in _blocks(layers, len(positions), self.max_branches):
                 effects = erasure_effects(rows, descent, means, some, positions[part], scored)
                 found[:, some, part] = torch.stack([masked_mean(effects, place[part]) for place in places])
-        return found.nanmean(-1)
+        return found.nanmean(-1), None
 
 
 def erased_positions(example: Example, seed: int, most: int | None) -> Tensor:

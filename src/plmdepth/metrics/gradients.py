@@ -1,9 +1,9 @@
 """Gradients: how strongly the loss depends on the state after each layer (Sun et al. 2025)."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from plmdepth.interventions.backward import check_gradient, target_log_probabilities
 from plmdepth.language_models.layer_stack import LayerStack, LayerView, Need
 from plmdepth.metrics.averages import masked_mean
-from plmdepth.metrics.metric import Curves, Reduction, Values
+from plmdepth.metrics.metric import Metric, Values
 from plmdepth.metrics.quantity import Quantity
 from plmdepth.objectives.objective import Example
 
@@ -26,7 +26,7 @@ QUANTITIES = tuple(
 
 
 @dataclass(frozen=True)
-class Gradients:
+class Gradients(Metric):
     """Differentiate the loss of each sequence with respect to the state of every residue after every layer.
 
     ``loss = -mean over targets of log p(true residue)``, the twenty amino acids renormalised, and ``g_l = d loss /
@@ -40,17 +40,11 @@ class Gradients:
     """
 
     name: ClassVar[str] = "gradients"
-    matrices: ClassVar[tuple[Quantity, ...]] = ()
-    reduction: ClassVar[Reduction] = "mean"
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
         """The three curves, over layers 0..L."""
         return QUANTITIES
-
-    def prepared(self, stack: LayerStack, examples: Iterable[Example]) -> Self:  # noqa: ARG002 (nothing to know)
-        """Return the metric itself."""
-        return self
 
     def measure(self, stack: LayerStack, example: Example) -> Values:
         """Run a batch once forward and once backward.
@@ -66,10 +60,6 @@ class Gradients:
             statistics = gradient_statistics(_norm(gradient) / n_targets, _norm(state))
             layers.append(masked_mean(statistics, residues & ~statistics.isnan()))
         return Values(torch.stack(layers, dim=-1).transpose(0, 1))
-
-    def scalars(self, curves: Curves) -> dict[str, Tensor]:  # noqa: ARG002 (it has none)
-        """Return nothing."""
-        return {}
 
 
 def gradient_statistics(gradient_norm: Tensor, state_norm: Tensor) -> Tensor:

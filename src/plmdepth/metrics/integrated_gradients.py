@@ -17,9 +17,9 @@ from plmdepth.interventions.descent import Descent, clean_descent
 from plmdepth.interventions.mean_states import mean_states
 from plmdepth.interventions.path_integral import NODES_PER_INTERVAL, Attribution, Line, integrate
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.metrics.metric import Curves, Reduction, Values
+from plmdepth.metrics.intervention_masks import check_max_layers, spaced_layers
+from plmdepth.metrics.metric import InterveningMetric
 from plmdepth.metrics.quantity import Quantity
-from plmdepth.metrics.regions import spaced_layers
 from plmdepth.objectives.objective import Example
 
 Baseline = Literal["mean", "zero"]
@@ -35,7 +35,7 @@ _NEAR = 4  # tokens: one turn of a helix
 
 
 @dataclass(frozen=True)
-class IntegratedGradients:
+class IntegratedGradients(InterveningMetric):
     """Attribute the probability of the targets to the positions of the state after each layer.
 
     ``P`` is the mean over the targets of p(true residue), the twenty amino acids renormalised. At layer l all positions
@@ -55,22 +55,19 @@ class IntegratedGradients:
         max_nodes: most nodes; an error that is still above the tolerance then stays visible in its curve.
         tolerance: largest completeness error that is aimed at.
         max_layers: most layers to measure, evenly spaced from 0 to L (others have no value); None measures all.
-        max_rows: most nodes that run at once; changes speed and memory, never a number.
         means: the mean states of layers 0..L, ``[L + 1, feature]``; found in `prepared`, not an option.
     """
 
     name: ClassVar[str] = "integrated_gradients"
-    matrices: ClassVar[tuple[Quantity, ...]] = ()
-    reduction: ClassVar[Reduction] = "mean"
     baseline: Baseline = "mean"
     nodes: int = 16
     max_nodes: int = 128
     tolerance: float = 0.01
     max_layers: int | None = None
-    max_rows: int = 8
     means: Tensor | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.baseline not in ("mean", "zero"):
             raise InputError(f"metric.baseline={self.baseline}: choose mean or zero")
         whole = self.nodes % NODES_PER_INTERVAL == self.max_nodes % NODES_PER_INTERVAL == 0
@@ -81,10 +78,7 @@ class IntegratedGradients:
             )
         if not self.tolerance >= 0:
             raise InputError(f"metric.tolerance={self.tolerance}: the tolerance is 0 or more, 0.01 say")
-        if self.max_layers is not None and self.max_layers < 2:
-            raise InputError(f"metric.max_layers={self.max_layers}: layers 0 and L make 2; null measures all")
-        if self.max_rows < 1:
-            raise InputError(f"metric.max_rows={self.max_rows}: at least one node runs at a time")
+        check_max_layers(self.max_layers)
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -95,23 +89,12 @@ class IntegratedGradients:
         """Return the metric with the mean states of the data, which ``baseline=mean`` needs."""
         return replace(self, means=mean_states(stack, examples)) if self.baseline == "mean" else self
 
-    @torch.no_grad()
-    def measure(self, stack: LayerStack, example: Example) -> Values:
-        """Measure one sequence after the other: without padding, all nodes share the same layer calls.
+    def measure_sequence(self, stack: LayerStack, example: Example) -> tuple[Tensor, None]:
+        """Return ``[quantity, layer]``, NaN at layers that are not measured and without targets.
 
         Raises:
-            NonFiniteStateError: a state or a gradient holds NaN or infinity; the message names the layer.
             ValueError: ``baseline=mean``, and `prepared` has not been called.
         """
-        sequences = [self._sequence(stack, example.sequence(row)) for row in range(len(example.targets))]
-        return Values(torch.stack(sequences))
-
-    def scalars(self, curves: Curves) -> dict[str, Tensor]:  # noqa: ARG002 (it has none)
-        """Return nothing."""
-        return {}
-
-    def _sequence(self, stack: LayerStack, example: Example) -> Tensor:
-        """Return ``[quantity, layer]``, NaN at layers that are not measured and without targets."""
         values = torch.full((len(QUANTITIES), stack.n_layers + 1), torch.nan, dtype=torch.float64)
         scored = example.scored[0]
         if bool(scored.any()):
@@ -121,7 +104,7 @@ class IntegratedGradients:
             for layer in spaced_layers(stack.n_layers, self.max_layers):
                 tokens, error, nodes = self._attribution(rows, descent, layer)
                 values[:, layer] = torch.tensor([*(places @ tokens).tolist(), error, nodes], dtype=torch.float64)
-        return values.to(scored.device)
+        return values.to(scored.device), None
 
     def _attribution(self, rows: GradientRows, descent: Descent, layer: int) -> Attribution:
         state = descent.states[layer][0]

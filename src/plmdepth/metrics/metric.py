@@ -12,13 +12,13 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
+from plmdepth.errors import InputError
 from plmdepth.language_models.layer_stack import LayerStack, Observer
 from plmdepth.metrics.quantity import Quantity
 from plmdepth.objectives.objective import Example
 
 Curves = Mapping[tuple[str, str], Tensor]
 """(name, component) to a curve ``[..., layer]`` over layers 0..L, or a matrix ``[..., layer, layer]`` over 1..L."""
-
 
 Reduction = Literal["mean", "max"]
 """How values of sequences become one value of the data set."""
@@ -36,29 +36,73 @@ class Values(NamedTuple):
     matrices: Tensor | None = None
 
 
-class Metric(Protocol):
+class Metric(ABC):
     """A measurement of a stack on batches."""
 
+    needs_head: ClassVar[bool] = True
+    """Whether it reads predictions, so that a model without a head cannot be measured."""
+
     @property
+    @abstractmethod
     def quantities(self) -> tuple[Quantity, ...]:
         """The curves it measures, in the order of its values."""
 
     @property
     def matrices(self) -> tuple[Quantity, ...]:
-        """The matrices over pairs of layers that it measures, in the order of its values."""
+        """The matrices over pairs of layers that it measures, in the order of its values; most metrics have none."""
+        return ()
 
     @property
     def reduction(self) -> Reduction:
         """How sequences are reduced."""
+        return "mean"
 
-    def prepared(self, stack: LayerStack, examples: Iterable[Example]) -> "Metric":
+    def prepared(self, stack: LayerStack, examples: Iterable[Example]) -> Self:  # noqa: ARG002 (most need nothing)
         """Return the metric with what it must know of the whole data set first, the mean states say."""
+        return self
 
+    @abstractmethod
     def measure(self, stack: LayerStack, example: Example) -> Values:
         """Return what the batch shows."""
 
-    def scalars(self, curves: Curves) -> dict[str, Tensor]:
+    def scalars(self, curves: Curves) -> dict[str, Tensor]:  # noqa: ARG002 (most metrics have none)
         """Return the numbers that follow from mean curves; each ``[...]`` as the leading axes of the curves."""
+        return {}
+
+    def meaningless(self, stack: LayerStack) -> Mapping[str, str]:  # noqa: ARG002 (most numbers always mean something)
+        """Return the scalars that mean nothing for this model, each with the reason; they are recorded as null."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterveningMetric(Metric):
+    """A metric that changes the run, one sequence after the other: without padding, all branches share layer calls.
+
+    Attributes:
+        max_rows: most branches that run at once; changes speed and memory, never a number.
+    """
+
+    max_rows: int = 8
+
+    def __post_init__(self) -> None:
+        if self.max_rows < 1:
+            raise InputError(f"metric.max_rows={self.max_rows}: at least one branch runs at a time")
+
+    @abstractmethod
+    def measure_sequence(self, stack: LayerStack, example: Example) -> tuple[Tensor, Tensor | None]:
+        """Return curves ``[quantity, layer]`` over 0..L and matrices ``[matrix, layer, layer]`` of one sequence."""
+
+    @torch.no_grad()
+    def measure(self, stack: LayerStack, example: Example) -> Values:
+        """Measure every sequence of a batch.
+
+        Raises:
+            InputError: the model cannot be measured so.
+            NonFiniteStateError: a state, a gradient or a changed prediction holds NaN or infinity.
+        """
+        found = [self.measure_sequence(stack, example.sequence(row)) for row in range(len(example.targets))]
+        matrices = [matrix for _, matrix in found if matrix is not None]
+        return Values(torch.stack([curves for curves, _ in found]), torch.stack(matrices) if matrices else None)
 
 
 class BatchObserver(Observer, Protocol):
@@ -68,54 +112,32 @@ class BatchObserver(Observer, Protocol):
         """Return ``[sequence, quantity, layer]``."""
 
 
-class ObservingMetric(ABC):
+class ObservingMetric(Metric):
     """A metric that watches a run without changing it, so several of them can share one forward pass."""
-
-    matrices: ClassVar[tuple[Quantity, ...]] = ()
-    reduction: ClassVar[Reduction] = "mean"
-
-    @property
-    @abstractmethod
-    def quantities(self) -> tuple[Quantity, ...]:
-        """The curves it measures, in the order of its values."""
 
     @abstractmethod
     def observer(self, stack: LayerStack, example: Example) -> BatchObserver:
         """Return what watches the run of one batch."""
 
-    def prepared(self, stack: LayerStack, examples: Iterable[Example]) -> Self:  # noqa: ARG002 (nothing to know)
-        """Return the metric itself."""
-        return self
-
-    def scalars(self, curves: Curves) -> dict[str, Tensor]:  # noqa: ARG002 (most metrics have none)
-        """Return the numbers that follow from mean curves."""
-        return {}
-
     def measure(self, stack: LayerStack, example: Example) -> Values:
-        """Run the stack once and return what the observer saw."""
+        """Run the stack once and return what the observer measured."""
         return observe([self], stack, example)
 
 
 @dataclass(frozen=True)
-class Suite:
+class Suite(Metric):
     """Several observing metrics on one forward pass.
 
     Attributes:
         metrics: the metrics by name.
     """
 
-    matrices: ClassVar[tuple[Quantity, ...]] = ()
-    reduction: ClassVar[Reduction] = "mean"
     metrics: Mapping[str, ObservingMetric]
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
         """The quantities of all metrics, one after the other."""
         return tuple(quantity for metric in self.metrics.values() for quantity in metric.quantities)
-
-    def prepared(self, stack: LayerStack, examples: Iterable[Example]) -> Self:  # noqa: ARG002 (nothing to know)
-        """Return the suite itself."""
-        return self
 
     def measure(self, stack: LayerStack, example: Example) -> Values:
         """Run the stack once for all metrics."""
@@ -124,6 +146,10 @@ class Suite:
     def scalars(self, curves: Curves) -> dict[str, Tensor]:
         """Return the scalars of all metrics."""
         return {name: value for metric in self.metrics.values() for name, value in metric.scalars(curves).items()}
+
+    def meaningless(self, stack: LayerStack) -> Mapping[str, str]:
+        """Return what means nothing of all metrics."""
+        return {name: why for metric in self.metrics.values() for name, why in metric.meaningless(stack).items()}
 
 
 @torch.no_grad()

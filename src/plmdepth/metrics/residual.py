@@ -41,6 +41,7 @@ class Residual(ObservingMetric):
     """
 
     name: ClassVar[str] = "residual"
+    needs_head: ClassVar[bool] = False
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from plmdepth.cells.cell import run_cell
 from plmdepth.metrics.accumulators import Estimate
 from plmdepth.probes.layerwise import composition
 from plmdepth.probes.layerwise.composition import (
@@ -19,7 +20,6 @@ from plmdepth.probes.layerwise.composition import (
 )
 from plmdepth.probes.layerwise.ranking import ScoredSplit
 from plmdepth.probes.layerwise.recipe import LinearRecipe
-from plmdepth.probes.layerwise.run import run_probe_cell
 from plmdepth.proteins.datasets.deepfri import DeepfriDataset
 from plmdepth.proteins.datasets.netsurfp import NetsurfpDataset
 from plmdepth.proteins.protein import CANONICAL, Protein
@@ -197,7 +197,7 @@ def test_a_layer_is_compared_with_composition_replicate_by_replicate() -> None:
 
 def test_a_record_says_what_composition_reaches(tmp_path: Path) -> None:
     task = written("multiclass", lambda sequence, _: np.array(int(is_rich(sequence))), train=40, valid=20, test=20)
-    run_probe_cell(cell_of(task, tmp_path, LinearRecipe(epochs=1, n_replicates=20)), tmp_path / "run", "{}")
+    run_cell(cell_of(task, tmp_path, LinearRecipe(epochs=1, n_replicates=20)), tmp_path / "run", "{}")
     result = read_record(tmp_path / "run").result
     scalars, intervals = result["scalars"], result["scalar_intervals"]
     for split in ("valid", "test"):
@@ -212,12 +212,12 @@ def test_a_record_says_what_composition_reaches(tmp_path: Path) -> None:
 def test_composition_of_real_proteins_tells_some_of_their_structure_and_little_of_their_function(
     shared_data: Path,
 ) -> None:
-    residues = NetsurfpDataset(name="mine", root=str(shared_data / "secondary_structure"), limit=300).task(
+    residues = NetsurfpDataset(name="mine", root=str(shared_data / "secondary_structure"), limit=300).load_task(
         10_000, seed=0
     )
     labels = np.concatenate([each.label for each in residues.splits["cb513"]])
     most = np.bincount(labels[labels != NOT_SCORED]).max() / (labels != NOT_SCORED).sum()
     assert most < reached(measured(residues), "accuracy", "cb513") < 0.6
     folder = str(shared_data / "ec_deepfri")
-    enzymes = DeepfriDataset(name="ec", terms="ec", root=folder, limit=300).task(10_000, seed=0)
+    enzymes = DeepfriDataset(name="ec", terms="ec", root=folder, limit=300).load_task(10_000, seed=0)
     assert 0 < reached(measured(enzymes), "f1_max") < 0.3

@@ -61,7 +61,7 @@ def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
 def test_other_columns_or_no_rows_are_refused(tmp_path: Path, labels: str) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, labels)
-    assert "labels.csv should hold rows with the columns id, cath, fold_topology, split" in one_line(caught)
+    assert "it should hold rows with the columns id, cath, fold_topology, split" in one_line(caught)
 
 
 def dataset(root: Path, **options: Any) -> CathDataset:
@@ -70,7 +70,7 @@ def dataset(root: Path, **options: Any) -> CathDataset:
 
 def test_missing_labels_are_named_and_cannot_be_fetched(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        dataset(tmp_path).task(1022, seed=0)
+        dataset(tmp_path).load_task(1022, seed=0)
     assert f"no labels.csv in {tmp_path}; dataset.root should hold labels.csv, cath_single" in str(caught.value)
     assert "download" not in str(caught.value)
 
@@ -78,11 +78,11 @@ def test_missing_labels_are_named_and_cannot_be_fetched(tmp_path: Path) -> None:
 def test_missing_sequences_are_named(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("id,cath,fold_topology,split\n")
     with pytest.raises(InputError, match=r"no cath_single_domain_chains\.fasta"):
-        dataset(tmp_path).task(1022, seed=0)
+        dataset(tmp_path).load_task(1022, seed=0)
 
 
 def test_real_domains_have_the_counts_of_their_source(shared_data: Path) -> None:
-    task = dataset(shared_data / "fold_cath").task(1022, seed=0)
+    task = dataset(shared_data / "fold_cath").load_task(1022, seed=0)
     assert {split: len(members) for split, members in task.splits.items()} == {
         "train": 2304,
         "valid": 290,
@@ -96,7 +96,7 @@ def test_real_domains_have_the_counts_of_their_source(shared_data: Path) -> None
 
 
 def test_folds_of_one_superfamily_have_no_holdout(shared_data: Path) -> None:
-    task = dataset(shared_data / "fold_cath").task(1022, seed=0)
+    task = dataset(shared_data / "fold_cath").load_task(1022, seed=0)
     assert len(task.without_positive("test_superfamily_holdout")) == 12
     assert task.without_positive() == ()
 

@@ -92,9 +92,43 @@ def test_chains_without_a_term_can_be_kept_as_negatives(tmp_path: Path) -> None:
     assert terms(raw, "train") == {"1AAA-A": ["GO:0000003"], "1BBB-B": []}
 
 
-def test_two_rows_of_a_chain_are_united(tmp_path: Path) -> None:
-    found = read_annotation(annotation(tmp_path, EC_ANNOTATION + "1AAA-A\t7.1.1.9\n"), "EC-numbers")
-    assert found.chains["1AAA-A"] == {"3.2.2.-", "3.2.2.1", "7.1.1.9"}
+def test_two_rows_of_a_chain_agree_or_are_refused_with_both_lines(tmp_path: Path) -> None:
+    same = read_annotation(annotation(tmp_path, EC_ANNOTATION + "1AAA-A\t3.2.2.1,3.2.2.-\n"), "EC-numbers")
+    assert same.chains["1AAA-A"] == {"3.2.2.-", "3.2.2.1"}
+    with pytest.raises(InputError) as caught:
+        read_annotation(annotation(tmp_path, EC_ANNOTATION + "1AAA-A\t7.1.1.9\n"), "EC-numbers")
+    assert "lines 4 and 9 are both of 1AAA-A and differ" in one_line(caught)
+
+
+def test_a_term_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_annotation(annotation(tmp_path, EC_ANNOTATION.replace("3.2.2.1\t", "3.2.2.-\t", 1)), "EC-numbers")
+    assert "lists 3.2.2.- 2 times among the terms of EC-numbers" in one_line(caught)
+
+
+def test_a_chain_whose_id_is_spelt_otherwise_is_named(tmp_path: Path) -> None:
+    raw = read(written(tmp_path, EC_FILES | {f"{EC}test.txt": "1ddd_d\n1EEE_E\n"}))
+    assert raw.missing == {
+        "test": "2 ids of test have no sequence, first: 1ddd_d (there is 1DDD-D: ids are compared letter by letter)"
+    }
+    with pytest.raises(InputError, match=r"split test: no protein is left.*first: 1ddd_d \(there is 1DDD-D"):
+        DeepfriDataset(name="ec", root=str(tmp_path), terms="ec").load_task(1022, seed=0)
+
+
+def test_a_sequence_that_is_there_twice_is_refused_unless_it_is_the_same(tmp_path: Path) -> None:
+    files = EC_FILES | {f"{EC}sequences.fasta": EC_FILES[f"{EC}sequences.fasta"] + ">1AAA-A nrPDB\nMKTV\n"}
+    assert terms(read(written(tmp_path, files)), "train") == terms(read(written(tmp_path, EC_FILES)), "train")
+    with pytest.raises(InputError) as caught:
+        read(written(tmp_path, EC_FILES | {f"{EC}sequences.fasta": ">1AAA-A nrPDB\nMKTV\n>1AAA-A\nMK\n"}))
+    assert "records 1 and 2 are both named 1AAA-A and differ" in one_line(caught)
+
+
+@pytest.mark.parametrize(("mark", "found"), [("1", True), ("1.0", True), ("TRUE", True), ("yes", True), ("0", False)])
+def test_marks_of_identity_are_read_in_any_spelling(tmp_path: Path, mark: str, found: bool) -> None:
+    path = written(tmp_path, {"test.csv": f"pdb-chain,<30%\n1AAA-A,{mark}\n"}) / "test.csv"
+    assert ("1AAA-A" in read_identity(path)["identity_30"]) is found
+    with pytest.raises(InputError, match="is neither 0 nor 1"):
+        read_identity(written(tmp_path, {"test.csv": "PDB-chain,<30%\n1AAA-A,maybe\n"}) / "test.csv")
 
 
 def test_foreign_line_ends_are_no_part_of_a_term(tmp_path: Path) -> None:
@@ -135,11 +169,11 @@ def sizes(task: Task) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def ec(shared_data: Path) -> Task:
-    return dataset(shared_data / "ec_deepfri").task(1022, seed=0)
+    return dataset(shared_data / "ec_deepfri").load_task(1022, seed=0)
 
 
 def test_small_files_become_a_task(tmp_path: Path) -> None:
-    task = dataset(written(tmp_path, EC_FILES)).task(1022, seed=0)
+    task = dataset(written(tmp_path, EC_FILES)).load_task(1022, seed=0)
     assert (task.name, task.kind, task.metrics) == ("ec", "multilabel", ("f1_max", "auprc_micro"))
     assert sizes(task) == {"train": 2, "valid": 1, "test": 2}
     assert task.without_positive() == ("7.1.1.9",)
@@ -148,14 +182,14 @@ def test_small_files_become_a_task(tmp_path: Path) -> None:
 
 
 def test_subsets_follow_the_length_policy(tmp_path: Path) -> None:
-    task = dataset(written(tmp_path, EC_FILES), length_policy="skip").task(5, seed=0)
+    task = dataset(written(tmp_path, EC_FILES), length_policy="skip").load_task(5, seed=0)
     assert task.subsets["identity_95"] == {"1EEE-E"}
     assert task.dropped == {"test: longer than 5 residues": 1}
 
 
 def test_missing_cut_offs_are_told(tmp_path: Path) -> None:
     files = {name: content for name, content in EC_FILES.items() if not name.endswith("csv")}
-    task = dataset(written(tmp_path, files)).task(1022, seed=0)
+    task = dataset(written(tmp_path, files)).load_task(1022, seed=0)
     assert dict(task.absent) == {"identity cut-offs": "no nrPDB-EC_2020.04_test.csv"}
     assert task.subsets == {}
 
@@ -171,7 +205,11 @@ def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
 
 def test_upstreams_folder_with_both_sets_is_read_by_name(tmp_path: Path) -> None:
     others = {name.replace("EC_2020.04", "GO_2019.06.18"): "" for name in EC_FILES}
-    assert sizes(dataset(written(tmp_path, EC_FILES | others)).task(1022, 0)) == {"train": 2, "valid": 1, "test": 2}
+    assert sizes(dataset(written(tmp_path, EC_FILES | others)).load_task(1022, 0)) == {
+        "train": 2,
+        "valid": 1,
+        "test": 2,
+    }
 
 
 def test_ec_has_the_counts_of_its_source(ec: Task) -> None:
@@ -224,17 +262,17 @@ def test_identity_cut_offs_of_ec_are_as_published(ec: Task) -> None:
 def test_go_reads_rows_with_empty_fields(
     shared_data: Path, terms: str, classes: int, expected: dict[str, int], unannotated: int
 ) -> None:
-    task = dataset(shared_data / "go_deepfri_fixture", terms).task(1022, seed=0)
+    task = dataset(shared_data / "go_deepfri_fixture", terms).load_task(1022, seed=0)
     assert len(task.classes) == classes
     assert sizes(task) == expected
     assert sum(task.dropped.values()) == unannotated
-    kept = dataset(shared_data / "go_deepfri_fixture", terms, keep_unannotated=True).task(1022, seed=0)
+    kept = dataset(shared_data / "go_deepfri_fixture", terms, keep_unannotated=True).load_task(1022, seed=0)
     assert sum(sizes(kept).values()) == 7
 
 
 @pytest.mark.parametrize(("terms", "classes"), [("go_mf", 41), ("go_bp", 100), ("go_cc", 22)])
 def test_files_of_the_layout_may_have_other_names(shared_data: Path, terms: str, classes: int) -> None:
-    task = dataset(shared_data / "go_yeast_sgd", terms, length_policy="truncate").task(1022, seed=0)
+    task = dataset(shared_data / "go_yeast_sgd", terms, length_policy="truncate").load_task(1022, seed=0)
     assert len(task.classes) == classes
     left_out = sum(task.dropped.values())
     assert sum(sizes(task).values()) + left_out == 4062
@@ -243,11 +281,11 @@ def test_files_of_the_layout_may_have_other_names(shared_data: Path, terms: str,
 
 
 def test_biological_process_of_yeast_has_the_counts_of_its_source(shared_data: Path) -> None:
-    task = dataset(shared_data / "go_yeast_sgd", "go_bp", length_policy="truncate").task(1022, seed=0)
+    task = dataset(shared_data / "go_yeast_sgd", "go_bp", length_policy="truncate").load_task(1022, seed=0)
     assert sizes(task) == {"train": 2960, "valid": 400, "test": 702}
     assert (task.positives("train").min(), task.positives("train").max()) == (12, 324)
 
 
 def test_ec_and_go_files_are_not_taken_for_one_another(shared_data: Path) -> None:
     with pytest.raises(InputError, match="is no annotation of EC-numbers"):
-        dataset(shared_data / "go_deepfri_fixture", "ec").task(1022, seed=0)
+        dataset(shared_data / "go_deepfri_fixture", "ec").load_task(1022, seed=0)

@@ -123,14 +123,14 @@ def test_the_proteins_are_those_of_the_demo(split: Any) -> None:
 
 @pytest.mark.parametrize("label", get_args(DemoLabel))
 def test_every_label_makes_a_task(label: str) -> None:
-    task = dataset(label).task(126, seed=0)
+    task = dataset(label).load_task(126, seed=0)
     assert {split: len(members) for split, members in task.splits.items()} == {"train": 30, "valid": 20, "test": 25}
     assert task.name == "mine"
     assert dict(task.dropped) == dict(task.absent) == {}
 
 
 def test_labels_of_residues_follow_truncation() -> None:
-    whole, cut = (dataset("structure", length_policy="truncate").task(limit, seed=0) for limit in (126, 20))
+    whole, cut = (dataset("structure", length_policy="truncate").load_task(limit, seed=0) for limit in (126, 20))
     for one, other in zip(whole.splits["test"], cut.splits["test"], strict=True):
         assert other.label.tolist() == one.label[:20].tolist()
 

@@ -183,7 +183,7 @@ def sizes(task: Task) -> dict[str, int]:
 
 @pytest.mark.parametrize("files", [PUBLISHED, IN_FOLDER])
 def test_flip_is_found_in_its_folder_or_in_the_root(tmp_path: Path, files: dict[str, str]) -> None:
-    task = dataset(written(tmp_path, files)).task(1022, seed=0)
+    task = dataset(written(tmp_path, files)).load_task(1022, seed=0)
     assert sizes(task) == {"train": 1, "valid": 1, "test": 1}
     assert task.splits["train"][0].label.tolist() == [-1, 0, 0, -1]
     assert set(task.absent) == {"cb513", "ts115", "casp12"}
@@ -195,7 +195,7 @@ def test_further_tests_are_read_where_they_are(tmp_path: Path) -> None:
         "TS115.csv": rows("HHHH", "KKKK"),
         "CASP12.csv": rows("LLLL"),
     }
-    task = dataset(written(tmp_path, files)).task(1022, seed=0)
+    task = dataset(written(tmp_path, files)).load_task(1022, seed=0)
     assert sizes(task) == {"train": 1, "valid": 1, "test": 1, "cb513": 1, "ts115": 2, "casp12": 1}
     assert dict(task.absent) == {}
 
@@ -203,7 +203,7 @@ def test_further_tests_are_read_where_they_are(tmp_path: Path) -> None:
 def test_a_copy_of_a_further_test_is_taken_out_of_train(tmp_path: Path) -> None:
     files = {**IN_FOLDER, "TS115.csv": rows("ACDE")}
     with pytest.raises(InputError, match="split valid: no protein is left"):
-        dataset(written(tmp_path, files)).task(1022, seed=0)
+        dataset(written(tmp_path, files)).load_task(1022, seed=0)
 
 
 def test_a_further_test_that_is_missing_is_refused_by_name(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_missing_files_of_flip_are_named(tmp_path: Path) -> None:
 
 def test_the_csv_train_set_is_tested_on_cb513(tmp_path: Path) -> None:
     files = {"training_hhblits.csv": many("A"), "CB513.csv": rows("GGGG"), "TS115.csv": rows("HHHH")}
-    task = dataset(written(tmp_path, files), train="csv", states=8).task(1022, seed=0)
+    task = dataset(written(tmp_path, files), train="csv", states=8).load_task(1022, seed=0)
     assert sizes(task)["train"] + sizes(task)["valid"] == 100
     assert {split: n for split, n in sizes(task).items() if split not in ("train", "valid")} == {"test": 1, "ts115": 1}
     assert [task.classes[i] for i in task.splits["test"][0].label] == list("GBTS")
@@ -229,7 +229,7 @@ def test_the_csv_train_set_is_tested_on_cb513(tmp_path: Path) -> None:
 
 def test_cb513_can_be_divided_for_eight_states(tmp_path: Path) -> None:
     files = {"CB513_HHblits.csv": many("A"), "TS115.csv": rows("HHHH")}
-    task = dataset(written(tmp_path, files), train="cb513", states=8).task(1022, seed=0)
+    task = dataset(written(tmp_path, files), train="cb513", states=8).load_task(1022, seed=0)
     counts = sizes(task)
     assert counts["train"] + counts["valid"] + counts["test"] == 100
     assert counts["train"] > counts["test"] > counts["valid"] > 0
@@ -239,12 +239,12 @@ def test_cb513_can_be_divided_for_eight_states(tmp_path: Path) -> None:
 @pytest.mark.parametrize("train", ["csv", "cb513"])
 def test_cb513_is_needed_where_it_is_the_test(tmp_path: Path, train: str) -> None:
     with pytest.raises(InputError, match=r"no CB513_HHblits\.csv in"):
-        dataset(written(tmp_path, {"training_hhblits.csv": many("A")}), train=train).task(1022, seed=0)
+        dataset(written(tmp_path, {"training_hhblits.csv": many("A")}), train=train).load_task(1022, seed=0)
 
 
 def test_the_csv_train_set_is_named_where_it_is_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no training_hhblits\.csv in"):
-        dataset(written(tmp_path, {"CB513.csv": rows("GGGG")}), train="csv").task(1022, seed=0)
+        dataset(written(tmp_path, {"CB513.csv": rows("GGGG")}), train="csv").load_task(1022, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_states_that_no_file_knows_are_refused(tmp_path: Path, options: dict[str
 
 @pytest.fixture(scope="module")
 def real(shared_data: Path) -> Task:
-    return dataset(shared_data / "secondary_structure", length_policy="truncate").task(2000, seed=0)
+    return dataset(shared_data / "secondary_structure", length_policy="truncate").load_task(2000, seed=0)
 
 
 def test_real_proteins_have_the_counts_of_their_source(real: Task) -> None:
@@ -286,7 +286,7 @@ def test_labels_of_real_proteins_are_as_long_as_they_are(real: Task) -> None:
 
 def test_eight_states_of_real_proteins_are_three_when_they_are_joined(shared_data: Path) -> None:
     root = shared_data / "secondary_structure"
-    three, eight = (dataset(root, train="cb513", states=n, length_policy="truncate").task(2000, 0) for n in (3, 8))
+    three, eight = (dataset(root, train="cb513", states=n, length_policy="truncate").load_task(2000, 0) for n in (3, 8))
     joined = {"G": "H", "H": "H", "I": "H", "B": "E", "E": "E", "S": "C", "T": "C", "C": "C"}
     for split, members in eight.splits.items():
         for one, other in zip(members, three.splits[split], strict=True):
@@ -299,7 +299,7 @@ def test_eight_states_of_real_proteins_are_three_when_they_are_joined(shared_dat
 
 
 def test_long_real_proteins_keep_the_labels_of_their_first_residues(shared_data: Path, real: Task) -> None:
-    cut = dataset(shared_data / "secondary_structure", length_policy="truncate").task(1022, seed=0)
+    cut = dataset(shared_data / "secondary_structure", length_policy="truncate").load_task(1022, seed=0)
     assert cut.changes["test: sequences truncated"] == 1
     for short, whole in zip(cut.splits["test"], real.splits["test"], strict=True):
         assert short.label.tolist() == whole.label[:1022].tolist()

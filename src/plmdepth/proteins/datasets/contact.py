@@ -46,7 +46,7 @@ class ContactDataset(Dataset):
                 raise InputError(f"dataset.{option} must be at least 1, got {getattr(self, option)}")
 
     @abstractmethod
-    def task(self, model_limit: int, seed: int) -> ContactTask:
+    def load_task(self, model_limit: int, seed: int) -> ContactTask:
         """Return the task for a model that reads at most ``model_limit`` residues."""
 
 
@@ -91,7 +91,7 @@ class ChainContactDataset(ContactDataset):
         chosen = select(self.records(), self.rules(model_limit, seed), None, self._left_out)
         return replace(chosen, notes=(*chosen.notes, *self.found.notes))
 
-    def task(self, model_limit: int, seed: int) -> ContactTask:
+    def load_task(self, model_limit: int, seed: int) -> ContactTask:
         """Return the task for a model that reads at most ``model_limit`` residues; ``limit`` keeps so many in all.
 
         Raises:
@@ -165,7 +165,7 @@ class DemoContactDataset(ContactDataset):
         """Yield (id, sequence) of every protein of test."""
         return ((protein.id, protein.sequence) for protein in self._written("test"))
 
-    def task(self, model_limit: int, seed: int) -> ContactTask:
+    def load_task(self, model_limit: int, seed: int) -> ContactTask:
         """Return the task for a model that reads at most ``model_limit`` residues; ``limit`` keeps as many of each."""
         rules = self.rules(model_limit, seed)
         written = {split: list(self._written(split)) for split in ("train", "valid", "test")}

@@ -44,7 +44,7 @@ class LabelledDataset(Dataset):
         missing = [raw.missing[self.split]] if self.split in raw.missing else []
         return replace(chosen, notes=(*missing, *dropped, *chosen.notes))
 
-    def task(self, model_limit: int, seed: int) -> Task:
+    def load_task(self, model_limit: int, seed: int) -> Task:
         """Return the task for a model that reads at most ``model_limit`` residues.
 
         Every split goes through the rules that `proteins` applies: ``limit`` keeps as many of each.

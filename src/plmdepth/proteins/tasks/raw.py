@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class RawTask:
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
+    split: Mapping[str, Any] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -61,7 +62,7 @@ def tidied(raw: RawTask) -> RawTask:
     exact copy (published splits do have some).
     """
     dropped = Counter(raw.dropped)
-    scored = {split: _scored(split, entries, dropped) for split, entries in raw.entries.items()}
+    scored = {split: _scored(raw.kind, split, entries, dropped) for split, entries in raw.entries.items()}
     apart = _apart(scored, dropped)
     empty = [split for split, entries in apart.items() if not entries and split not in MAIN_SPLITS]
     absent = {**raw.absent, **dict.fromkeys(empty, "none of its proteins has a label of this task")}
@@ -91,9 +92,11 @@ def _bare(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def _scored(split: str, entries: Iterable[Entry], dropped: Counter[str]) -> list[Entry]:
+def _scored(kind: Kind, split: str, entries: Iterable[Entry], dropped: Counter[str]) -> list[Entry]:
     everything = list(entries)
-    kept = [entry for entry in everything if entry.label.ndim == 0 or (entry.label != NOT_SCORED).any()]
+    if kind not in ("residue", "residue_regression"):
+        return everything
+    kept = [entry for entry in everything if (np.isfinite(entry.label) & (entry.label != NOT_SCORED)).any()]
     dropped[f"{split}: no residue is scored"] += len(everything) - len(kept)
     return kept
 

@@ -33,6 +33,7 @@ def task_of(name: str, raw: RawTask, rules: Rules) -> Task:
         absent=dict(raw.absent),
         changes=changes,
         notes=(*raw.missing.values(), *(f"{split}: {note}" for split, kept in chosen.items() for note in kept.notes)),
+        split=raw.split,
     )
 
 
@@ -52,7 +53,7 @@ def chosen_of(name: str, split: str, raw: RawTask, rules: Rules) -> ProteinSet:
 def _labelled(kind: Kind, entries: Sequence[Entry], chosen: ProteinSet) -> tuple[Labelled, ...]:
     found = ((entries[place], protein) for place, protein in zip(chosen.places, chosen.proteins, strict=True))
     return tuple(
-        Labelled(protein, _residue_labels(entry, protein) if kind == "residue" else entry.label)
+        Labelled(protein, _residue_labels(entry, protein) if kind in ("residue", "residue_regression") else entry.label)
         for entry, protein in found
     )
 
