@@ -115,10 +115,11 @@ class Analysis(Cell):
         pq.write_table(_curves(self, stack, {"": estimate, **scoped}), staging / "curves.parquet")
         if pairs:
             save_file(matrix_table(pairs, self.metric.matrices), staging / "matrices.safetensors")
-        found = scalar_table(estimate, pairs, self.metric, stack.n_layers)
+        meaningless = self.metric.meaningless(stack)
+        found = scalar_table(estimate, pairs, self.metric, stack.n_layers, meaningless)
         # Matrices are kept over all sequences alone, so a scope has no scalars where they need them.
         scopes = {
-            name: {} if self.metric.matrices else scalar_table(each, None, self.metric, stack.n_layers)
+            name: {} if self.metric.matrices else scalar_table(each, None, self.metric, stack.n_layers, meaningless)
             for name, each in scoped.items()
         }
         measured = Measured(
@@ -130,7 +131,8 @@ class Analysis(Cell):
             letters_changed=self.proteins.changes,
             notes=[*stack.notes, *self.model.length_notes(len(each) for each in self.proteins.proteins)],
         )
-        return Findings(found["scalars"], found["scalar_intervals"], measured, {"scopes": scopes})
+        sections = {"scopes": scopes, "quantities": self.metric.described(stack)}
+        return Findings(found["scalars"], found["scalar_intervals"], measured, sections)
 
 
 def cell_of(run: RunContext) -> Cell:

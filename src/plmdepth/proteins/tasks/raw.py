@@ -1,7 +1,7 @@
 """What a reader hands over: labelled records, before letters are checked and lengths are cut."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -24,7 +24,11 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RawTask:
-    """A task as its files have it; the attributes are those of `Task`."""
+    """A task as its files have it; the attributes are those of `Task`, but for one.
+
+    Attributes:
+        missing: of a split, a sentence about records that have labels and no sequence.
+    """
 
     kind: Kind
     classes: tuple[str, ...]
@@ -33,6 +37,22 @@ class RawTask:
     dropped: Mapping[str, int] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     split: Mapping[str, Any] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def without_sequence(split: str, ids: Sequence[str], known: Iterable[str]) -> dict[str, str]:
+    """Return the sentence of `RawTask.missing` by its split, with another spelling of the first id if there is one.
+
+    Args:
+        split: the split.
+        ids: those that have no sequence; if there are none, nothing is returned.
+        known: those that have one.
+    """
+    if not ids:
+        return {}
+    alike = next((name for name in known if _bare(name) == _bare(ids[0])), None)
+    hint = f" (there is {alike}: ids are compared letter by letter)" if alike else ""
+    return {split: f"{len(ids)} ids of {split} have no sequence, first: {ids[0]}{hint}"}
 
 
 def tidied(raw: RawTask) -> RawTask:
@@ -66,6 +86,10 @@ def entries_of(raw: RawTask, split: str, option: str) -> tuple[Entry, ...]:
 def letters_of(text: str) -> str:
     """Return the residues of a text for comparison: no formatting, upper case."""
     return "".join(text.split()).upper().removesuffix("*")
+
+
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _scored(kind: Kind, split: str, entries: Iterable[Entry], dropped: Counter[str]) -> list[Entry]:
