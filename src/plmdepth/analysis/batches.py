@@ -43,6 +43,11 @@ class BatchedProteins(Dataset[Batch]):
         self._batches = token_budget_batches(lengths, tokens_per_batch, extra=0)
 
     @property
+    def proteins(self) -> Sequence[Protein]:
+        """All proteins."""
+        return self._proteins
+
+    @property
     def scopes(self) -> tuple[str, ...]:
         """The scopes of the objective."""
         return self._objective.scopes

@@ -138,22 +138,26 @@ def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
     with writing_cell(folder, config) as staging:
         started = time.perf_counter()
         stack = analysis.control.stack(load_stack(analysis.model, analysis.seed))
+        analysis = replace(analysis, metric=analysis.metric.bound(stack))
         module = _measure(analysis, stack, staging / "sequences.parquet")
         estimate = module.curves.compute()
         pairs = module.matrices.compute() if analysis.metric.matrices else None
+        scalars = module.statistics.compute() if module.statistics else {}
         if not is_first():
             return  # its share is done
         scoped = _scoped_estimates(analysis, module)
         curves = _curves(analysis, stack, {"": estimate, **scoped})
         pq.write_table(curves, staging / "curves.parquet")
         matrices = matrix_table(pairs, analysis.metric.matrices) if pairs else {}
+        if module.statistics:
+            matrices |= {name: table.cpu().numpy() for name, table in module.statistics.tables().items()}
         if matrices:
             save_file(matrices, staging / "matrices.safetensors")
         write_figures(curves.to_pandas(), matrices, staging / "figures")
         result = {
             "schema": SCHEMA,
             "identity": {"id": folder.name, **analysis.identity.facts},
-            **scalar_table(estimate, pairs, analysis.metric, stack.n_layers),
+            **scalar_table(estimate, pairs, analysis.metric, stack.n_layers, scalars),
             "scopes": {name: _scoped_scalars(analysis.metric, each, stack.n_layers) for name, each in scoped.items()},
             "provenance": _provenance(analysis, module, time.perf_counter() - started),
         }

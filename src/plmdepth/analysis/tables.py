@@ -83,9 +83,12 @@ def matrix_table(estimate: Estimate, matrices: Sequence[Quantity]) -> dict[str, 
 
 
 def scalar_table(
-    curves: Estimate, matrices: Estimate | None, metric: Metric, n_layers: int
+    curves: Estimate, matrices: Estimate | None, metric: Metric, n_layers: int, more: Mapping[str, float] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Return ``scalars`` and ``scalar_intervals`` of the record; layers are given as a share of L too."""
+    """Return ``scalars`` and ``scalar_intervals`` of the record; layers are given as a share of L too.
+
+    ``more`` are scalars that do not follow from curves, and have no interval.
+    """
     mean, draws = _by_name(curves.value, metric.quantities, 1), _by_name(curves.replicates, metric.quantities, 1)
     if matrices is not None:
         mean |= _by_name(matrices.value, metric.matrices, 2)
@@ -97,6 +100,8 @@ def scalar_table(
         for key, scale in ((name, 1), (f"{name}_depth", n_layers)) if name.startswith("ed_") else ((name, 1),):
             scalars[key] = _finite(value / scale)
             intervals[key] = _interval(spread[name] / scale) if scalars[key] is not None else None
+    for name, number in (more or {}).items():
+        scalars[name], intervals[name] = number if math.isfinite(number) else None, None
     return {"scalars": scalars, "scalar_intervals": intervals}
 
 

@@ -23,6 +23,7 @@ class Example:
         targets: per sequence, the 0-based positions of the residues that are predicted, in the order of their rows.
         weights: per sequence, the weight of its loss, ``[batch]``.
         scopes: per sequence, which of the objective's scopes it belongs to; none where it has no scopes.
+        shown: the tokens with nothing hidden; None where the model reads them so anyway, or cannot.
     """
 
     tokens: Tokens
@@ -32,18 +33,25 @@ class Example:
     targets: tuple[tuple[int, ...], ...]
     weights: Tensor
     scopes: tuple[str, ...] = ()
+    shown: Tokens | None = None
+
+    def whole(self) -> "Example":
+        """Return the batch as the model reads it when nothing is hidden; a decoder reads what it is given."""
+        return self if self.shown is None else replace(self, tokens=self.shown)
 
     def sequence(self, row: int) -> "Example":
         """Return one sequence alone, without its padding."""
         only, kept = slice(row, row + 1), self.tokens.attended[row]
         rows = {name: getattr(self, name)[only, kept] for name in ("labels", "scored", "context")}
         same = {name: getattr(self, name)[only] for name in ("targets", "weights", "scopes")}
-        return Example(tokens=self.tokens.sequence(row), **same, **rows)
+        shown = None if self.shown is None else self.shown.sequence(row)
+        return Example(tokens=self.tokens.sequence(row), shown=shown, **same, **rows)
 
     def to(self, device: torch.device | str) -> "Example":
         """Return the batch on another device."""
         move = {name: getattr(self, name).to(device) for name in ("labels", "scored", "context", "weights")}
-        return replace(self, tokens=self.tokens.to(device), **move)
+        shown = None if self.shown is None else self.shown.to(device)
+        return replace(self, tokens=self.tokens.to(device), shown=shown, **move)
 
 
 class Objective(Protocol):
@@ -85,4 +93,5 @@ def hide_targets(
         context=presented.context,
         targets=tuple(spelling.in_order(positions) for positions in targets),
         weights=torch.tensor(weights, dtype=torch.float32),
+        shown=tokens if presented.tokens.source is None else None,
     )

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from plmdepth.report.head_figure import RATIO_COUNTS, draw_heads, draw_ratio_counts, has_heads
 from plmdepth.report.scope_figure import draw_scopes
 from plmdepth.report.style import COLOURS, STYLE, overall, save, subtitle
 
@@ -110,9 +111,17 @@ def write_figures(curves: pd.DataFrame, matrices: Mapping[str, np.ndarray], fold
     for metric, rows in scoped.groupby("metric", sort=False):
         written += save(draw_scopes(rows), folder / f"{metric}_by_scope")
     for metric, rows in curves.groupby("metric", sort=False):
+        if has_heads(rows):
+            title = f"{str(metric).replace('_', ' ').capitalize()}: heads (dots) and their mean\n{subtitle(rows)}"
+            written += save(draw_heads(rows, title), folder / str(metric))
+            continue
         title, panels = FIGURES.get(str(metric)) or _plain_figure(str(metric), rows)
         title = f"{title}\n{subtitle(rows)}; bands: 95 % intervals"
         written += save(draw(rows, title, _in_units_of(panels, rows)), folder / str(metric))
+    if RATIO_COUNTS in matrices:
+        title = f"What heads read: position (above 1) or keys (below)\n{subtitle(curves)}"
+        written += save(draw_ratio_counts([("", matrices[RATIO_COUNTS])], title), folder / "ratio_by_layer")
+    matrices = {name: matrix for name, matrix in matrices.items() if name != RATIO_COUNTS}
     if matrices:
         title = f"Pairs of layers\n{subtitle(curves)}"
         written += save(draw_matrices(matrices, title), folder / "matrices")

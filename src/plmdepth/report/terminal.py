@@ -65,7 +65,8 @@ def curve_table(curves: pd.DataFrame) -> Table:
 
 def _plain_columns(curves: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Return the first curves of a metric that has no columns of its own, headed by component and quantity."""
-    keys = list(dict.fromkeys(zip(curves["quantity"], curves["component"], strict=True)))[:_MOST_COLUMNS]
+    shown = curves[~curves["component"].str.startswith("head ")]  # heads are in the record; their mean is shown
+    keys = list(dict.fromkeys(zip(shown["quantity"], shown["component"], strict=True)))[:_MOST_COLUMNS]
     return {"\n".join([component or " ", *quantity.split("_")]): (quantity, component) for quantity, component in keys}
 
 
