@@ -108,8 +108,8 @@ def has_structure(protein: Protein, alphabet: str) -> bool:
     return protein.structure_tokens is not None and protein.structure_alphabet == alphabet
 
 
-def readable(model: LanguageModel, proteins: ProteinSet) -> ProteinSet:
-    """Return proteins with what the model reads of them, which alone decides numbers.
+def readable(model: LanguageModel, proteins: ProteinSet, backbones: bool = False) -> ProteinSet:
+    """Return proteins with what the model reads of them, which alone decides numbers, or the metric (``backbones``).
 
     Raises:
         InputError: the model reads structure tokens or coordinates, and a protein has none.
@@ -129,7 +129,7 @@ def readable(model: LanguageModel, proteins: ProteinSet) -> ProteinSet:
                 f"model.modality={model.modality} reads coordinates, and {lacking[0]} has no residue with N, CA and C; "
                 "use dataset=structures with dataset.path=DIR"
             )
-    kept = [each.keeping(tokens=alphabet is not None, backbone=coordinates) for each in proteins.proteins]
+    kept = [each.keeping(tokens=alphabet is not None, backbone=coordinates or backbones) for each in proteins.proteins]
     return replace(proteins, proteins=tuple(kept))
 
 

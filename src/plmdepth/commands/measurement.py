@@ -29,7 +29,7 @@ def configured_analysis(config: DictConfig, metric_name: str) -> Analysis:
     check_objective(model, objective)
     metric = build(config, "metric")
     check_lens(config, metric_name)
-    proteins = readable(model, dataset.proteins(model.max_length, config.seed))
+    proteins = readable(model, dataset.proteins(model.max_length, config.seed), metric.reads_backbones)
     return Analysis(
         model=model,
         dataset=dataset,

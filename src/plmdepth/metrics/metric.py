@@ -62,6 +62,9 @@ class Metric(ABC):
     needs_head: ClassVar[bool] = True
     """Whether it reads predictions, so that a model without a head cannot be measured."""
 
+    reads_backbones: ClassVar[bool] = False
+    """Whether it reads where residues are, though the model does not."""
+
     @property
     @abstractmethod
     def quantities(self) -> tuple[Quantity, ...]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from plmdepth.language_models.spelling.spelling import Spelling, Tokens
-from plmdepth.proteins.protein import CANONICAL, Protein
+from plmdepth.proteins.protein import CANONICAL, Backbone, Protein
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Example:
         targets: per sequence, the 0-based positions of the residues that are predicted, in the order of their rows.
         weights: per sequence, the weight of its loss, ``[batch]``.
         scopes: per sequence, which of the objective's scopes it belongs to; none where it has no scopes.
+        backbones: per sequence, its coordinates in the order of the protein; for measurements, no model reads these.
         shown: the tokens with nothing hidden; None where the model reads them so anyway, or cannot.
     """
 
@@ -33,6 +34,7 @@ class Example:
     targets: tuple[tuple[int, ...], ...]
     weights: Tensor
     scopes: tuple[str, ...] = ()
+    backbones: tuple[Backbone | None, ...] = ()
     shown: Tokens | None = None
 
     def whole(self) -> "Example":
@@ -43,7 +45,7 @@ class Example:
         """Return one sequence alone, without its padding."""
         only, kept = slice(row, row + 1), self.tokens.attended[row]
         rows = {name: getattr(self, name)[only, kept] for name in ("labels", "scored", "context")}
-        same = {name: getattr(self, name)[only] for name in ("targets", "weights", "scopes")}
+        same = {name: getattr(self, name)[only] for name in ("targets", "weights", "scopes", "backbones")}
         shown = None if self.shown is None else self.shown.sequence(row)
         return Example(tokens=self.tokens.sequence(row), shown=shown, **same, **rows)
 

@@ -27,10 +27,17 @@ _LABELS = {
     "share_special": "share on special tokens",
     "share_near": "share on itself and neighbours",
     "share_contacts": "share on contacts",
-    "contact_ratio": "contacts / pairs as far apart",
+    "contacts_over_chance": "contacts / chance",
+    "contacts_over_distance": "contacts / distance alone",
 }
 _LOGARITHMIC = ("positional_variance", "semantic_variance")
-_SIGNED = ("log_ratio", "row_slope", "column_slope")
+_REFERENCES = {
+    "log_ratio": 0,
+    "row_slope": 0,
+    "column_slope": 0,
+    "contacts_over_chance": 1,
+    "contacts_over_distance": 1,
+}
 
 
 def has_heads(rows: pd.DataFrame) -> bool:
@@ -40,7 +47,7 @@ def has_heads(rows: pd.DataFrame) -> bool:
 
 def draw_heads(rows: pd.DataFrame, title: str) -> Figure:
     """Draw every quantity over layers: a dot a head, the mean over heads as a line with its interval."""
-    names = list(dict.fromkeys(rows["quantity"]))
+    names = list(dict.fromkeys(rows.dropna(subset=["value"])["quantity"]))
     with mpl.rc_context(STYLE):
         n_rows = -(-len(names) // 2)
         figure = Figure(figsize=(7.2, 2.5 * n_rows + 0.5), layout="constrained")
@@ -61,8 +68,8 @@ def _draw_quantity(axis: Axes, rows: pd.DataFrame, name: str) -> None:
     axis.fill_between(mean["layer"], mean["ci_low"], mean["ci_high"], color=COLOURS[0], alpha=0.2, linewidth=0)
     if name in _LOGARITHMIC and (rows["value"] > 0).any():
         axis.set_yscale("log")
-    if name in _SIGNED:
-        axis.axhline(0, color="#777777", linewidth=0.8)
+    if name in _REFERENCES:
+        axis.axhline(_REFERENCES[name], color="#777777", linewidth=0.8)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("layer")
     axis.set_ylabel(_LABELS.get(name, name.replace("_", " ")))
