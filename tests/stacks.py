@@ -1,25 +1,15 @@
 """Small models and batches for tests: every family in miniature, with weights large enough to matter."""
 
-from dataclasses import asdict, replace
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
 
-from plmdepth.language_models.families.albert import ALBERT
-from plmdepth.language_models.families.bert import BERT
-from plmdepth.language_models.families.dplm import DPLM
-from plmdepth.language_models.families.dplm2 import DPLM2
-from plmdepth.language_models.families.esm1 import ESM1
-from plmdepth.language_models.families.esm2 import ESM2
-from plmdepth.language_models.families.esm3 import ESM3
-from plmdepth.language_models.families.esmc import ESMC
-from plmdepth.language_models.families.gpt2 import ProtGPT2
-from plmdepth.language_models.families.progen2 import ProGen2
-from plmdepth.language_models.families.prot_t5 import Ankh, ProtT5
-from plmdepth.language_models.families.saprot import SaProt
-from plmdepth.language_models.families.t5 import T5
-from plmdepth.language_models.families.xlnet import XLNet
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.spelling.spelling import Tokens
@@ -28,119 +18,61 @@ from plmdepth.objectives.autoregressive import Autoregressive
 from plmdepth.objectives.masked import Masked
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import Backbone, Protein
-
-MODELS: dict[str, LanguageModel] = {
-    "esm2": ESM2(
-        name="esm2",
-        family="esm2",
-        objective="masked",
-        n_layers=6,
-        width=32,
-        n_heads=4,
-        max_length=128,
-        weights="random",
-        attention="eager",
-    ),
-    "progen2": ProGen2(
-        name="progen2",
-        family="progen2",
-        objective="autoregressive",
-        n_layers=6,
-        width=32,
-        n_heads=4,
-        rotary_width=8,
-        max_length=128,
-        weights="random",
-        attention="eager",
-    ),
-}
+from tests.family_case import FamilyCase
+from tests.language_models import families
 
 
-def _like_esm2(family: type[ESM2], name: str, **fields: object) -> LanguageModel:
-    """Return a model of ESM-2's architecture in the size of the miniature of ESM-2."""
-    return family(**{**asdict(MODELS["esm2"]), "name": name, "family": name, **fields})
+@cache
+def cases() -> tuple[FamilyCase, ...]:
+    """Return `FAMILY` of every file of tests/language_models/families that has one.
+
+    Raises:
+        ImportError: such a file is being imported right now, and imports what asks for all families.
+    """
+    found = []
+    for each in pkgutil.iter_modules(families.__path__, f"{families.__name__}."):
+        module = import_module(each.name)
+        if hasattr(module, "FAMILY"):
+            found.append(module.FAMILY)
+        elif getattr(module.__spec__, "_initializing", False) and "FamilyCase" in vars(module):
+            raise ImportError(f"{each.name} asks for all families before it has said what its own is")
+    return tuple(found)
 
 
-def _t5(family: type[T5], name: str, **fields: object) -> LanguageModel:
-    """Return a miniature of a T5 whose heads are narrower than the width over their number."""
-    sizes: dict[str, Any] = {"n_layers": 6, "n_decoder_layers": 6, "width": 32, "n_heads": 4, "key_width": 6}
-    shared = {"objective": "masked", "mlp_width": 48, "max_length": 128, "weights": "random", "attention": "eager"}
-    return family(**{**sizes, **shared, "name": name, "family": name, **fields})
+class Miniatures(Mapping[str, LanguageModel]):
+    """Models by name, found on first use: the files that declare them import this one."""
+
+    def __init__(self, part: Callable[[FamilyCase], Mapping[str, LanguageModel]]) -> None:
+        self._part = part
+
+    def _found(self) -> dict[str, LanguageModel]:
+        return {name: model for case in cases() for name, model in self._part(case).items()}
+
+    def __getitem__(self, name: str) -> LanguageModel:
+        return self._found()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found())
+
+    def __len__(self) -> int:
+        return len(self._found())
 
 
-def _post_norm(family: type[LanguageModel], name: str, **fields: object) -> LanguageModel:
-    """Return a miniature of a family whose layers end in a norm."""
-    sizes: dict[str, Any] = {"n_layers": 6, "width": 32, "n_heads": 4, "max_length": 128, "vocabulary": "protein"}
-    shared = {"objective": "masked", "weights": "random", "attention": "eager"}
-    return family(**{**sizes, **shared, "name": name, "family": name, **fields})
+ALL = Miniatures(lambda case: case.miniatures)
+"""Every miniature: each is held to its own forward pass."""
+VARIANTS = Miniatures(lambda case: case.variants)
+"""What they lack, for `tests.metrics.test_every_family`."""
+EVERYWHERE = Miniatures(lambda case: {name: case.miniatures[name] for name in case.everywhere})
+"""Those that are measured in every other test too."""
 
 
-_ESM3 = ESM3(
-    name="esm3",
-    family="esm3",
-    objective="masked",
-    n_layers=6,
-    width=32,
-    n_heads=4,
-    n_geometric_heads=4,
-    max_length=128,
-    weights="random",
-    attention="eager",
-)
-RELATIVES: dict[str, LanguageModel] = {
-    "prot_bert": _post_norm(BERT, "prot_bert", n_positions=130),
-    "prot_albert": _post_norm(ALBERT, "prot_albert", n_positions=130, embedding_width=16, activation="gelu_new"),
-    "prot_xlnet": _post_norm(XLNet, "prot_xlnet"),
-    "prot_t5": _t5(ProtT5, "prot_t5"),
-    "prot_t5_encoder": _t5(ProtT5, "prot_t5_encoder", part="encoder"),
-    "ankh": _t5(
-        Ankh,
-        "ankh",
-        n_layers=3,
-        n_decoder_layers=4,
-        key_width=3,
-        mlp_width=16,
-        mlp="gated-gelu",
-        position_buckets=16,
-        scaled_head=False,
-    ),
-    "protgpt2": ProtGPT2(
-        name="protgpt2",
-        family="protgpt2",
-        objective="autoregressive",
-        n_layers=6,
-        width=32,
-        n_heads=4,
-        max_length=128,
-        weights="random",
-        attention="eager",
-    ),
-    "progen2_reverse": replace(MODELS["progen2"], direction="reverse"),
-    "esm1b": _like_esm2(ESM1, "esm1b", embedding_norm=True),
-    "esm1v": _like_esm2(ESM1, "esm1v", embedding_norm=False),
-    "dplm": _like_esm2(DPLM, "dplm", objective="diffusion"),
-    "dplm2": _like_esm2(DPLM2, "dplm2", objective="diffusion"),
-    "dplm2_structure": _like_esm2(DPLM2, "dplm2", objective="diffusion", modality="structure"),
-    "dplm2_both": _like_esm2(DPLM2, "dplm2", objective="diffusion", modality="both"),
-    "dplm2_apart": _like_esm2(DPLM2, "dplm2", objective="diffusion", modality="both", cross_modality=False),
-    "saprot": _like_esm2(SaProt, "saprot"),
-    "esmc": ESMC(
-        name="esmc",
-        family="esmc",
-        objective="masked",
-        n_layers=6,
-        width=32,
-        n_heads=4,
-        max_length=128,
-        weights="random",
-        attention="eager",
-    ),
-    "esm3": _ESM3,
-    "esm3_structure": replace(_ESM3, modality="structure"),
-    "esm3_both": replace(_ESM3, modality="both"),
-}
-"""Families whose stacks are held to their own forward pass; those of `MODELS` are measured in every other test too."""
-ALL = MODELS | RELATIVES
+HEADLESS = Miniatures(lambda case: {name: case.miniatures[name] for name in case.headless})
+"""Those that predict nothing."""
+
+
+def case_of(name: str) -> FamilyCase:
+    """Return the family of a miniature or a variant."""
+    return next(case for case in cases() if name in case.miniatures or name in case.variants)
 
 
 def with_structure(identifier: str, sequence: str) -> Protein:
@@ -170,7 +102,7 @@ PROTEINS = (
 
 def stack_of(family: str, **changes: object) -> LayerStack:
     """Return a miniature whose weights are five times the usual size, so that every layer does something."""
-    stack = load_stack(replace(ALL[family], **changes), seed=1)
+    stack = load_stack(replace({**ALL, **VARIANTS}[family], **changes), seed=1)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in stack.module.parameters():

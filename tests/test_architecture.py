@@ -21,28 +21,30 @@ MAY_IMPORT = {
     "controls": {"errors", "randomness", "proteins", "language_models"},
     "interventions": {"errors", "language_models"},
     "metrics": {"errors", "randomness", "proteins", "language_models", "objectives", "interventions"},
-    "report": {"results"},
+    "quoting": set(),
+    "report": {"quoting", "results"},
+    "cells": {"errors", "proteins", "language_models", "objectives", "controls", "results"},
     "analysis": {
         *("errors", "proteins", "language_models", "objectives", "controls"),
-        *("metrics", "results", "report"),
+        *("metrics", "results", "cells"),
     },
-    "pretraining": {"errors", "proteins", "language_models", "objectives", "results", "analysis"},
+    "pretraining": {"errors", "proteins", "language_models", "objectives", "results", "cells", "analysis"},
     "scores": {"errors", "proteins", "randomness", "metrics"},
     "tuned_lens": {
         *("errors", "randomness", "proteins", "language_models", "objectives"),
-        *("metrics", "results", "analysis"),
+        *("metrics", "results", "cells", "analysis"),
     },
     "probes": {
         *("errors", "randomness", "proteins", "language_models", "objectives"),
-        *("metrics", "results", "analysis", "scores"),
+        *("metrics", "results", "cells", "analysis", "scores"),
     },
     "early_exit": {
         *("errors", "randomness", "proteins", "language_models", "objectives"),
-        *("metrics", "results", "analysis", "scores", "probes"),
+        *("metrics", "results", "cells", "analysis", "scores", "probes"),
     },
     "commands": {
-        *("errors", "proteins", "language_models", "analysis", "pretraining"),
-        *("tuned_lens", "probes", "early_exit", "results", "report"),
+        *("errors", "quoting", "proteins", "language_models", "controls", "results", "cells"),
+        *("analysis", "early_exit", "report"),
     },
 }
 

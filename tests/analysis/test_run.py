@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from pytorch_lightning import Trainer
 
-from plmdepth.analysis.run import Analysis, check_objective, readable, run_analysis
+from plmdepth.analysis.run import Analysis
+from plmdepth.cells.cell import run_cell
+from plmdepth.cells.inputs import check_objective, inputs_of
 from plmdepth.controls.control import Control
 from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.errors import InputError
@@ -26,7 +28,7 @@ from plmdepth.proteins.datasets.demo import DemoDataset
 from plmdepth.proteins.protein import Protein, Skipped
 from plmdepth.proteins.selection import ProteinSet
 from plmdepth.results.record import CURVE_COLUMNS, SEQUENCE_COLUMNS, Record, read_record
-from tests.stacks import ALL, MODELS, PROTEINS
+from tests.stacks import ALL, EVERYWHERE, PROTEINS
 
 
 def quiet_trainer() -> Trainer:
@@ -43,9 +45,9 @@ def quiet_trainer() -> Trainer:
 
 def analysis(family: str = "esm2", objective: Objective | None = None, **changes: Any) -> Analysis:
     dataset = DemoDataset(name="demo", size=12, tokens_per_batch=changes.pop("tokens_per_batch", 512))
-    proteins = dataset.proteins(MODELS[family].max_length, seed=0)
+    proteins = dataset.proteins(EVERYWHERE[family].max_length, seed=0)
     cell = Analysis(
-        model=MODELS[family],
+        model=EVERYWHERE[family],
         dataset=dataset,
         proteins=replace(proteins, skipped=(Skipped("broken", 3, "empty sequence"),)),
         objective=objective or (Masked() if family == "esm2" else Autoregressive()),
@@ -60,7 +62,7 @@ def analysis(family: str = "esm2", objective: Objective | None = None, **changes
 
 
 def record_of(cell: Analysis, folder: Path) -> Record:
-    run_analysis(cell, folder, config="seed: 0\n")
+    run_cell(cell, folder, config="seed: 0\n")
     return read_record(folder)
 
 
@@ -69,14 +71,10 @@ def record_of(cell: Analysis, folder: Path) -> Record:
 )
 def test_a_cell_leaves_a_complete_record(family: str, objective: Objective, tmp_path: Path) -> None:
     record = record_of(analysis(family, objective), tmp_path / "cell")
-    expected = {"config.yaml", "status.json", "result.json", "curves.parquet", "sequences.parquet", "figures"}
+    expected = {"config.yaml", "status.json", "result.json", "curves.parquet", "sequences.parquet"}
     assert {path.name for path in record.folder.iterdir()} == expected
     assert pq.read_schema(record.folder / "curves.parquet").equals(CURVE_COLUMNS)
     assert pq.read_schema(record.folder / "sequences.parquet").equals(SEQUENCE_COLUMNS)
-    figures = {path.stem for path in (record.folder / "figures").iterdir()}
-    assert figures == {
-        f"{name}{end}" for name in ("logit_lens", "residual") for end in ("", "_by_scope")[: 1 + bool(objective.scopes)]
-    }
     assert set(record.curves["metric"]) == {"logit_lens", "residual"}
     assert set(record.curves["objective"]) == {objective.name}
 
@@ -171,7 +169,7 @@ def test_the_batch_size_is_no_part_of_the_identity_but_the_data_are() -> None:
     cell = analysis(tokens_per_batch=1)
     assert cell.identity.id == analysis(tokens_per_batch=999).identity.id
     fewer = replace(cell.proteins, proteins=cell.proteins.proteins[:5])
-    others = [replace(cell, seed=1), replace(cell, proteins=fewer), replace(cell, model=MODELS["progen2"])]
+    others = [replace(cell, seed=1), replace(cell, proteins=fewer), replace(cell, model=EVERYWHERE["progen2"])]
     assert len({cell.identity.id, *(other.identity.id for other in others)}) == 4
 
 
@@ -196,29 +194,29 @@ def test_the_json_of_a_record_is_strict(tmp_path: Path) -> None:
 
 def test_a_model_without_a_mask_token_refuses_to_hide_residues() -> None:
     with pytest.raises(InputError, match="has no mask token; use objective=autoregressive"):
-        check_objective(MODELS["progen2"], Masked())
+        check_objective(EVERYWHERE["progen2"], Masked())
 
 
 def test_a_model_that_sees_both_sides_refuses_to_predict_the_next_residue() -> None:
     with pytest.raises(InputError, match="use objective=masked"):
-        check_objective(MODELS["esm2"], Autoregressive())
+        check_objective(EVERYWHERE["esm2"], Autoregressive())
 
 
 @pytest.mark.parametrize("family", ["dplm2_structure", "dplm2_both"])
 def test_a_model_that_reads_structures_needs_structure_tokens_of_every_protein(family: str) -> None:
     given = ProteinSet(PROTEINS, (), {})
-    assert readable(ALL[family], given) == given
+    assert inputs_of(ALL[family], given) == given
     with pytest.raises(
         InputError,
         match=r"^model\.modality=\w+ reads structure tokens, and lacking has none of dplm2; .*structure_tokens=FILE$",
     ):
-        readable(ALL[family], ProteinSet((*PROTEINS, Protein("lacking", "MK")), (), {}))
+        inputs_of(ALL[family], ProteinSet((*PROTEINS, Protein("lacking", "MK")), (), {}))
 
 
 def test_structure_tokens_that_a_model_does_not_read_are_no_part_of_the_identity() -> None:
     bare = ProteinSet(tuple(Protein(protein.id, protein.sequence) for protein in PROTEINS), (), {})
-    assert readable(ALL["dplm2"], ProteinSet(PROTEINS, (), {})) == bare == readable(ALL["dplm2"], bare)
-    assert readable(ALL["dplm2_both"], ProteinSet(PROTEINS, (), {})).digest != bare.digest
+    assert inputs_of(ALL["dplm2"], ProteinSet(PROTEINS, (), {})) == bare == inputs_of(ALL["dplm2"], bare)
+    assert inputs_of(ALL["dplm2_both"], ProteinSet(PROTEINS, (), {})).digest != bare.digest
 
 
 def test_a_cell_of_both_modalities_leaves_a_record_of_the_measured_residues(tmp_path: Path) -> None:

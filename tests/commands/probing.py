@@ -14,7 +14,7 @@ from plmdepth.commands.train import train
 CONF = Path(__file__).parents[2] / "conf"
 FEW = ("dataset.train_size=80", "dataset.valid_size=30", "dataset.test_size=30")
 QUICK = ("probe.epochs=15", "probe.batch_size=16", "probe.learning_rate=0.01", "probe.n_replicates=20")
-STUDY = ("metric=early_exit", "metric.thresholds=10", "metric.n_replicates=20", "metric.timed=8", "metric.rounds=2")
+STUDY = ("exit=early", "exit.thresholds=10", "exit.n_replicates=20", "exit.timed=8", "exit.rounds=2")
 
 
 def invoke(folder: Path, entry: str, *arguments: str) -> int:

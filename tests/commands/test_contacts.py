@@ -122,5 +122,5 @@ def test_a_dataset_of_contacts_is_refused_by_other_probes(tmp_path: Path, capsys
 def test_contacts_cannot_be_left_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(tmp_path, "train", "probe=contact", "dataset=demo_contact", *FEW, "dataset.limit=4") == 0
     (folder,) = records(tmp_path)
-    line = refusal(capsys, tmp_path, "analyze", "metric=early_exit", f"probe_run={folder}")
+    line = refusal(capsys, tmp_path, "analyze", "exit=early", f"probe_run={folder}")
     assert line.endswith("is no run of heads; choose one of probe=linear or mlp")

@@ -41,7 +41,7 @@ def test_the_choices_are_said_and_drawn(home: Path, run: Path, capsys: pytest.Ca
 
 
 def test_more_thresholds_are_another_study_of_the_same_probe(home: Path, run: Path) -> None:
-    assert invoke(home, "analyze", *STUDY, "metric.thresholds=4", f"probe_run={run}") == 0
+    assert invoke(home, "analyze", *STUDY, "exit.thresholds=4", f"probe_run={run}") == 0
     identities = [read_record(folder).result["identity"] for folder in studies(home)]
     assert {identity["probe_run"] for identity in identities} == {run.name}
     assert all({*identity["metric"]}.isdisjoint({"threshold", "memory_gigabytes"}) for identity in identities)
@@ -50,33 +50,35 @@ def test_more_thresholds_are_another_study_of_the_same_probe(home: Path, run: Pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("metric=early_exit",), "metric=early_exit needs a trained probe; give probe_run=PATH"),
-        (("metric=early_exit", "probe_run=nowhere"), "probe_run=nowhere holds no finished probe; give the folder"),
+        (("exit=early",), "exit=early needs a trained probe; give probe_run=PATH"),
+        (("exit=early", "probe_run=nowhere"), "probe_run=nowhere holds no finished probe; give the folder"),
         (
-            ("metric=early_exit", "probe_run=RUN", "model=tiny_masked"),
+            ("exit=early", "probe_run=RUN", "model=tiny_masked"),
             "takes model from probe_run; leave model=... out",
         ),
-        (("metric=early_exit", "probe_run=RUN", "dataset.limit=3"), "takes dataset from probe_run"),
-        (("metric=early_exit", "probe_run=RUN", "seed=1"), "takes seed from probe_run"),
-        (("metric=residual", "probe_run=RUN"), "probe_run is an option of metric=early_exit; add metric=early_exit"),
-        (("metric=residual", "predict=a.fasta"), "predict is an option of metric=early_exit; add metric=early_exit"),
+        (("exit=early", "probe_run=RUN", "dataset.limit=3"), "takes dataset from probe_run"),
+        (("exit=early", "probe_run=RUN", "seed=1"), "takes seed from probe_run"),
+        (("metric=residual", "probe_run=RUN"), "probe_run is an option of exit=early; add exit=early"),
+        (("metric=residual", "predict=a.fasta"), "predict is an option of exit=early; add exit=early"),
         (
-            ("metric=early_exit", "probe_run=RUN", "metric.threshold=0.5"),
-            "metric.threshold is for predictions; add pre",
+            ("exit=early", "probe_run=RUN", "exit.threshold=0.5"),
+            "exit.threshold is for predictions; add pre",
         ),
         (
-            ("metric=early_exit", "probe_run=RUN", "predict_to=a.csv"),
+            ("exit=early", "probe_run=RUN", "predict_to=a.csv"),
             "predict_to is for predictions; add predict=FASTA",
         ),
-        (("metric=early_exit", "probe_run=RUN", "metric.rounds=1"), "metric.rounds must be at least 2, got 1"),
+        (("exit=early", "probe_run=RUN", "trainer=ddp", "trainer.devices=2"), "early_exit runs in one process; use"),
+        (("exit=early", "probe_run=RUN", "metric=residual"), "exit=early is no metric and measures none beside it"),
+        (("exit=early", "probe_run=RUN", "exit.rounds=1"), "exit.rounds must be at least 2, got 1"),
         (
-            ("metric=early_exit", "probe_run=RUN", "metric.confidence=mean_certainty"),
-            "metric.confidence=mean_certainty is for tasks with many labels a protein; this one has one label a prot",
+            ("exit=early", "probe_run=RUN", "exit.confidence=mean_certainty"),
+            "exit.confidence=mean_certainty is for tasks with many labels a protein; this one has one label a prot",
         ),
-        (("metric=early_exit", "probe_run=RUN", "metric.confidence=entropy"), "metric.confidence=entropy: expected"),
+        (("exit=early", "probe_run=RUN", "exit.confidence=entropy"), "exit.confidence=entropy: expected"),
         (
-            ("metric=early_exit", "probe_run=RUN", "metric.residue_share=0.8"),
-            "metric.residue_share=0.8 is for labels of residues; this task labels proteins: leave it out",
+            ("exit=early", "probe_run=RUN", "exit.residue_share=0.8"),
+            "exit.residue_share=0.8 is for labels of residues; this task labels proteins: leave it out",
         ),
     ],
 )
@@ -88,11 +90,25 @@ def test_what_cannot_be_studied_is_refused_in_one_line(
     assert message in line
 
 
+def test_the_former_form_is_the_same_cell_and_says_the_new_one(
+    home: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(home, "analyze", *STUDY, f"probe_run={run}") == 0
+    before = studies(home)
+    former = [option.replace("exit=early", "metric=early_exit").replace("exit.", "metric.") for option in STUDY]
+    capsys.readouterr()
+    assert invoke(home, "analyze", *former, f"probe_run={run}") == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("  note: early exit is no metric any more; write python analyze.py exit=early exit.thr")
+    assert "was done before" in second
+    assert studies(home) == before
+
+
 def test_labels_of_residues_leave_by_a_share_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ("dataset.train_size=12", "dataset.valid_size=6", "dataset.test_size=6", "probe.epochs=3")
     run = fit(tmp_path, "demo_structure", *small, probe="residue_linear")
     capsys.readouterr()
-    assert invoke(tmp_path, "analyze", *STUDY, f"probe_run={run}", "metric.residue_share=0.55") == 0
+    assert invoke(tmp_path, "analyze", *STUDY, f"probe_run={run}", "exit.residue_share=0.55") == 0
     (folder,) = studies(tmp_path)
     record = read_record(folder)
     assert record.result["residue_share"] == 0.55
@@ -107,7 +123,7 @@ def test_the_certainty_of_many_labels_is_another_study(tmp_path: Path) -> None:
     small = ("dataset.train_size=20", "dataset.valid_size=10", "dataset.test_size=10", "probe.epochs=2")
     run = fit(tmp_path, "demo_function", *small)
     for confidence in ("max_probability", "mean_certainty"):
-        assert invoke(tmp_path, "analyze", *STUDY, f"probe_run={run}", f"metric.confidence={confidence}") == 0
+        assert invoke(tmp_path, "analyze", *STUDY, f"probe_run={run}", f"exit.confidence={confidence}") == 0
     first, second = (read_record(folder).result for folder in studies(tmp_path))
     assert {first["confidence"], second["confidence"]} == {"max_probability", "mean_certainty"}
     assert first["residue_share"] is None

@@ -114,14 +114,46 @@ def test_outputs_below_a_file_are_refused_in_one_line(
 @pytest.mark.parametrize(
     "error", [ValueError("boom"), OSError(errno.EIO, "boom")], ids=lambda error: type(error).__name__
 )
-def test_any_other_error_is_code_1_with_its_trace(
+def test_any_other_error_is_code_1_and_one_line_with_the_file_of_its_trace(
     run: Run, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     assert run(Cells(error)) == 1
+    line = _only_line(capsys)
+    assert line.startswith(f"failed: {type(error).__name__}: ")
+    assert line.endswith("boom; traceback: outputs/error.txt")
+    trace = Path("outputs/error.txt").read_text().splitlines()
+    assert (trace[0], trace[-1]) == ("Traceback (most recent call last):", line[8:].partition(";")[0])
+
+
+def test_an_error_within_a_cell_leaves_its_trace_in_the_folder_of_the_record(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def task(config: DictConfig, console: Console) -> Path:
+        with writing_cell(Path(config.outputs) / "cell", ""):
+            raise ValueError("boom")
+
+    assert run(task) == 1
+    assert _only_line(capsys) == "failed: ValueError: boom; traceback: outputs/cell/error.txt"
+    assert "ValueError: boom" in Path("outputs/cell/error.txt").read_text()
+    assert not Path("outputs/error.txt").exists()
+
+
+def test_an_error_whose_trace_cannot_be_written_is_printed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("outputs").write_text("a file")
+    assert run(Cells(ValueError("boom"))) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "Traceback (most recent call last):"
-    assert lines[-1].startswith(f"failed: {type(error).__name__}: ")
-    assert lines[-1].endswith("boom")
+    assert (lines[0][:27], lines[-1]) == ("failed: Traceback (most rec", "ValueError: boom")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate")]
+)
+def test_memory_that_does_not_suffice_is_told_with_remedies(
+    run: Run, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    error = error if isinstance(error, MemoryError) else RuntimeError(f"{error} memory: you tried to allocate")
+    assert run(Cells(error)) == 1
+    assert _only_line(capsys).startswith("failed: memory does not suffice; lower dataset.tokens_per_batch")
 
 
 def exit_of_the_trainer() -> SystemExit:
@@ -183,7 +215,7 @@ class Recorded(Cells):
 
     def __call__(self, config: DictConfig, console: Console) -> Path:
         folder = super().__call__(config, console)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         scalars = {"scalars": {"accuracy_final": config.seed / 2}, "scalar_intervals": {"accuracy_final": None}}
         write_json(folder / "result.json", {"identity": {"seed": config.seed}, **scalars})
         return folder
@@ -198,12 +230,20 @@ def test_a_sweep_ends_in_the_scalars_of_its_cells_and_keeps_them(
         ["tiny_masked,", "seed=0", "0.00"],
         ["tiny_masked,", "seed=2", "1.00"],
     ]
-    assert lines[-1] == "  comparison: outputs/comparison.csv"
-    table = pd.read_csv(empty_folder / "outputs" / "comparison.csv")
+    (own,) = Path("outputs/comparisons").iterdir()
+    assert lines[-1] == f"  comparison: {own} (the latest: outputs/comparison.csv)"
+    assert own.read_text() == (empty_folder / "outputs" / "comparison.csv").read_text()
+    table = pd.read_csv(own)
     assert table[["variant", "scalar", "value"]].to_numpy().tolist() == [
         ["seed=0", "accuracy_final", 0.0],
         ["seed=2", "accuracy_final", 1.0],
     ]
+
+
+def test_another_sweep_keeps_a_file_of_its_own_and_the_same_one_does_not(run: Run) -> None:
+    for seeds, n_files in (("0,1", 1), ("2,3", 2), ("1,0", 2)):
+        assert run(Recorded(), "-m", f"seed={seeds}") == 0
+        assert len(list(Path("outputs/comparisons").iterdir())) == n_files
 
 
 def test_a_comparison_that_cannot_be_written_is_code_2_and_says_that_the_records_are_whole(

@@ -16,7 +16,7 @@ def test_the_layers_are_ranked_and_drawn(tmp_path: Path, capsys: pytest.CaptureF
     best = int(record.result["scalars"]["best_layer"])
     assert f"Layer {best} is the best on validation" in shown
     assert "…" not in shown
-    assert f"leave early: python analyze.py metric=early_exit probe_run={folder.relative_to(tmp_path)}" in shown
+    assert f"leave early: python analyze.py exit=early probe_run={folder.relative_to(tmp_path)}" in shown
     assert {path.stem for path in (folder / "figures").iterdir()} == {"probe", "training"}
     layers = pd.read_csv(folder / "layers.csv")
     assert layers["layer"][0] == best
@@ -82,7 +82,7 @@ def test_residues_are_probed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     small = ("dataset.train_size=24", "dataset.valid_size=4", "dataset.test_size=8", "probe.epochs=4")
     folder = fit(tmp_path, "demo_structure", *small, probe="residue_linear")
     record = read_record(folder)
-    assert f"leave early: python analyze.py metric=early_exit probe_run={folder.relative_to(tmp_path)}" in (
+    assert f"leave early: python analyze.py exit=early probe_run={folder.relative_to(tmp_path)}" in (
         capsys.readouterr().out
     )
     assert record.result["task"]["classes"] == ["H", "E", "C"]

@@ -112,11 +112,10 @@ def test_an_added_key_that_the_object_does_not_know_is_refused(group: str, overr
         ("model", ["model.miniature=perhaps"]),
         ("model", ["model.attention=flash"]),
         ("objective", ["objective.mask_fraction=much"]),
-        ("objective", ["objective.noise_levels=0.3", "objective=diffusion"]),
         ("objective", ["objective.noise_levels=[much]", "objective=diffusion"]),
         ("metric", ["metric.vocabulary=letters", "metric=logit_lens"]),
         ("metric", ["metric.metrics.logit_lens.vocabulary=letters"]),
-        ("control", ["control.layers=7", "control=dead_layers"]),
+        ("control", ["control.layers=seven", "control=dead_layers"]),
         ("tracking", ["tracking.mode=perhaps", "tracking=wandb"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else value,
@@ -124,6 +123,46 @@ def test_an_added_key_that_the_object_does_not_know_is_refused(group: str, overr
 def test_a_value_of_the_wrong_type_is_one_line_that_begins_with_its_key(group: str, overrides: list[str]) -> None:
     key = overrides[0].partition("=")[0]
     assert _refusal(group, *overrides).startswith(f"{key}=")
+
+
+@pytest.mark.parametrize(
+    ("group", "overrides", "value"),
+    [
+        ("objective", ["objective.noise_levels=0.3", "objective=diffusion"], [0.3]),
+        ("control", ["control.layers=7", "control=dead_layers"], [7]),
+        ("metric", ["metric.components=mlp", "metric=layer_skip"], ["mlp"]),
+    ],
+)
+def test_one_value_stands_for_a_list_of_one(group: str, overrides: list[str], value: list[Any]) -> None:
+    one, several = _composed(*overrides), _composed(overrides[0].replace("=", "=[") + "]", overrides[1])
+    assert build(one, group) == build(several, group)
+    assert options(one, group) == options(several, group)
+    assert value in options(one, group).values()
+
+
+@pytest.mark.parametrize(
+    ("group", "override", "message"),
+    [
+        ("trainer", "trainer._target_=builtins.print", "trainer._target_=builtins.print is no part of this package"),
+        ("trainer", "trainer._target_=os.system", "trainer._target_=os.system is no part of this package"),
+        ("metric", "metric._target_=pytorch_lightning.Trainer", "metric._target_=pytorch_lightning.Trainer is no part"),
+        ("metric", "metric.metrics.residual._target_=builtins.print", "metric.metrics.residual._target_=builtins.prin"),
+        ("metric", "+metric.metrics.own={_target_:os.getcwd}", "metric.metrics.own._target_=os.getcwd is no part of"),
+        ("metric", "+metric.metrics.own=[{_target_:os.getcwd}]", "metric.metrics.own.0._target_=os.getcwd is no part"),
+        (
+            "metric",
+            "metric._target_=plmdepth.metrics.absent.Absent",
+            "metric._target_=plmdepth.metrics.absent.Absent: ",
+        ),
+        ("metric", "+metric._args_=[1]", "unknown key metric._args_; options have plain names"),
+        ("metric", "+metric._partial_=true", "unknown key metric._partial_; options have plain names"),
+        ("trainer", "trainer._partial_=false", "unknown key trainer._partial_; options have plain names"),
+        ("probe", "++probe.factor=0.5", "probe.factor: no probe is chosen that it could belong to; add probe=OPTION"),
+        ("probe", "++probe=3", "probe: no probe is chosen that it could belong to; add probe=OPTION or leave it out"),
+    ],
+)
+def test_nothing_but_this_package_is_built(group: str, override: str, message: str) -> None:
+    assert _refusal(group, override).startswith(message)
 
 
 def test_a_wrong_word_is_answered_with_the_right_ones() -> None:

@@ -122,3 +122,55 @@ def test_a_key_unlike_any_other_is_answered_with_every_key_once(conf: Path) -> N
     names = _refusal(conf, "quux=1").removeprefix("unknown key quux; valid: ").split(", ")
     assert {"dataset.limit", "model", "seed"} <= set(names)
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("entry", "arguments", "message"),
+    [
+        ("analyze", ["probe=linear"], "probe=linear is an option of train.py; run python train.py probe=linear"),
+        (
+            "analyze",
+            ["probe.layers=6", "seed=1"],
+            "probe.layers=6 is an option of train.py; run python train.py probe.l",
+        ),
+        (
+            "analyze",
+            ["++probe.factor=0.5"],
+            "++probe.factor=0.5 is an option of train.py; run python train.py ++probe.f",
+        ),
+        ("analyze", ["training.steps=3"], "training.steps=3 is an option of train.py; run python train.py training.s"),
+        (
+            "analyze",
+            ["experiment=pretrain_tiny"],
+            "experiment=pretrain_tiny is an option of train.py; run python train",
+        ),
+        ("train", ["metric=suite"], "metric=suite is an option of analyze.py; run python analyze.py metric=suite"),
+        (
+            "train",
+            ["metric.scope=all"],
+            "metric.scope=all is an option of analyze.py; run python analyze.py metric.scope",
+        ),
+        ("train", ["lens=tuned"], "lens=tuned is an option of analyze.py; run python analyze.py lens=tuned"),
+        ("train", ["control=none"], "control=none is an option of analyze.py; run python analyze.py control=none"),
+        ("train", ["exit=early"], "exit=early is an option of analyze.py; run python analyze.py exit=early"),
+        ("train", ["probe_run=x"], "probe_run=x is an option of analyze.py; run python analyze.py probe_run=x"),
+        (
+            "train",
+            ["predict='my file.fasta'", "seed=1"],
+            """predict='my file.fasta' is an option of analyze.py; run python analyze.py 'predict='"'"'my file""",
+        ),
+    ],
+)
+def test_an_option_of_the_other_entry_point_says_so(conf: Path, entry: str, arguments: list[str], message: str) -> None:
+    assert _refusal(conf, *arguments, entry=entry).startswith(message)
+
+
+def test_what_both_entry_points_have_belongs_to_either(conf: Path) -> None:
+    for entry in ("analyze", "train"):
+        check_overrides(conf, entry, ["model=esm2_8m", "dataset=demo", "tracking=wandb", "trainer=gpu", "seed=1"])
+    check_overrides(conf, "train", ["experiment=pretrain_tiny", "probe=linear", "probe.layers=6"])
+
+
+@pytest.mark.parametrize("key", ["hydra.launcher._target_", "++hydra.sweeper._target_"])
+def test_hydra_is_given_no_other_code_to_run(conf: Path, key: str) -> None:
+    assert "would run other code than this package's" in _refusal(conf, f"{key}=os.system")

@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,7 +14,7 @@ from plmdepth.proteins.grammar.sampling import sample_proteins
 from tests.commands.probing import fit, invoke, refusal
 
 NEW = tuple(sample_proteins(0, "new", 12))
-PREDICT = "metric=early_exit"
+PREDICT = "exit=early"
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def test_proteins_get_their_family_and_bad_records_are_listed(
 
 
 def test_what_decided_the_predictions_is_kept_with_them(home: Path, family: Path) -> None:
-    given = ("metric.threshold=0.5", "metric.fallback=most_confident", "predict_to=deep/er/kept.csv")
+    given = ("exit.threshold=0.5", "exit.fallback=most_confident", "predict_to=deep/er/kept.csv")
     assert invoke(home, "analyze", PREDICT, f"probe_run={family}", "predict=my.fasta", *given) == 0
     about = json.loads((home / "deep/er/kept.csv.json").read_text())
     assert about["setting"] == {"threshold": 0.5, "fallback": "most_confident", "term_threshold": None}
@@ -69,7 +72,7 @@ def test_what_decided_the_predictions_is_kept_with_them(home: Path, family: Path
 
 
 def test_a_threshold_above_one_runs_every_layer(home: Path, family: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ("predict=my.fasta", "metric.threshold=2", "predict_to=all.csv")
+    given = ("predict=my.fasta", "exit.threshold=2", "predict_to=all.csv")
     assert invoke(home, "analyze", PREDICT, f"probe_run={family}", *given) == 0
     assert (pd.read_csv(home / "all.csv")[["layer", "layers_computed"]] == 12).all().all()
     assert "no protein leaves early, the fallback is last" in capsys.readouterr().out
@@ -107,6 +110,39 @@ def test_a_finished_file_is_only_replaced_by_force(
     assert target.read_text() == before
 
 
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_killed_while_its_files_are_moved_the_same_command_finishes(
+    at: int, home: Path, family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "kept.csv"
+    arguments = (PREDICT, f"probe_run={family}", "predict=packed.fasta.gz", f"predict_to={target}")
+    move, unlink, moved = os.replace, os.unlink, list[Path]()
+
+    def dying(operation: Callable[..., None]) -> Callable[..., None]:
+        def counted(*paths: Path, **options: Any) -> None:
+            if Path(paths[-1]).parent == tmp_path:
+                if len(moved) == at:
+                    raise Killed
+                moved.extend(paths[1:])
+            operation(*paths, **options)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dying(move))
+        patch.setattr(os, "unlink", dying(unlink))
+        with pytest.raises(Killed):
+            invoke(home, "analyze", *arguments)
+    assert not target.exists()
+    assert invoke(home, "analyze", *arguments) == 0
+    assert len(pd.read_csv(target)) == json.loads((tmp_path / "kept.csv.json").read_text())["proteins_predicted"] == 12
+    assert len(pd.read_csv(tmp_path / "kept.left_out.csv")) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -118,8 +154,8 @@ def test_a_finished_file_is_only_replaced_by_force(
             ("predict=my.fasta", "predict_to=a.tsv"),
             "predict_to=a.tsv: the name of a file that ends in .csv or .parquet",
         ),
-        (("predict=my.fasta", "metric.fallback=first"), "metric.fallback=first: expected 'last' or 'most_confident'"),
-        (("predict=my.fasta", "metric.threshold=-1"), "metric.threshold=-1: a confidence from 0"),
+        (("predict=my.fasta", "exit.fallback=first"), "exit.fallback=first: expected 'last' or 'most_confident'"),
+        (("predict=my.fasta", "exit.threshold=-1"), "exit.threshold=-1: a confidence from 0"),
         (("predict=my.fasta", "model=tiny_masked"), "takes model from probe_run; leave model=... out"),
     ],
 )
@@ -140,7 +176,7 @@ def test_residues_get_a_letter_each(tmp_path: Path, home: Path, capsys: pytest.C
     fasta = home / "packed.fasta.gz"
     capsys.readouterr()
     for target in ("letters.csv", "letters.parquet"):
-        given = (f"predict={fasta}", "metric.threshold=0.5", "metric.residue_share=0.4", f"predict_to={target}")
+        given = (f"predict={fasta}", "exit.threshold=0.5", "exit.residue_share=0.4", f"predict_to={target}")
         assert invoke(tmp_path, "analyze", PREDICT, f"probe_run={run}", *given) == 0
     assert "a protein leaves when 40% of its residues have confidence 0.5, else" in capsys.readouterr().out
     table, whole = pd.read_csv(tmp_path / "letters.csv"), pd.read_parquet(tmp_path / "letters.parquet")
@@ -173,4 +209,9 @@ def test_what_is_read_is_never_written_over(home: Path, family: Path, capsys: py
         given = ("predict=in.csv", f"predict_to={target}", "force=true")
         assert invoke(home, "analyze", PREDICT, f"probe_run={family}", *given) == 2
         assert f"error: predict_to={target} is {what}; give the name of a new file" in capsys.readouterr().err
-    assert (home / "in.csv").read_text() == ">a\nMKTV\n"
+    (home / "out.left_out.csv").write_text(">a\nMKTV\n")
+    line = refusal(
+        capsys, home, "analyze", PREDICT, f"probe_run={family}", "predict=out.left_out.csv", "predict_to=out.csv"
+    )
+    assert "predict_to=out.csv also writes out.left_out.csv, which is the file to predict" in line
+    assert (home / "in.csv").read_text() == (home / "out.left_out.csv").read_text() == ">a\nMKTV\n"

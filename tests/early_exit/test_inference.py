@@ -15,7 +15,7 @@ from plmdepth.language_models.layer_stack import LayerCall, LayerStack
 from plmdepth.probes.layerwise.features import pooled_states, spelt
 from plmdepth.probes.layerwise.heads import LayerHeads, linear_head
 from plmdepth.proteins.protein import Protein
-from tests.stacks import MODELS, PROTEINS, stack_of
+from tests.stacks import EVERYWHERE, PROTEINS, stack_of
 
 MANY = (*PROTEINS, Protein("copy", PROTEINS[0].sequence[:40]), Protein("tiny", "MKV"))
 
@@ -58,7 +58,7 @@ def between(values: Tensor) -> float:
     return ordered[middle - 1 : middle + 1].mean().item()
 
 
-@pytest.mark.parametrize("family", sorted(MODELS))
+@pytest.mark.parametrize("family", sorted(EVERYWHERE))
 @pytest.mark.parametrize("fallback", FALLBACKS)
 @pytest.mark.parametrize("budget", [80, 10_000])
 def test_leaving_for_real_equals_leaving_on_paper(family: str, fallback: Fallback, budget: int) -> None:

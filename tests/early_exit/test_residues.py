@@ -11,17 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from plmdepth.cells.cell import run_cell
 from plmdepth.early_exit.naming import ResidueLabels
 from plmdepth.early_exit.options import EarlyExitStudy
 from plmdepth.early_exit.policy import exits
 from plmdepth.early_exit.prediction import LEFT_OUT, predict_records, predictor_of
-from plmdepth.early_exit.run import ExitCell, run_exit_cell
+from plmdepth.early_exit.run import ExitCell
 from plmdepth.early_exit.spoken import check_memory, fitted_temperatures, listen, said_of
 from plmdepth.early_exit.study import exit_table
 from plmdepth.early_exit.trained import TrainedProbe, load_probe
 from plmdepth.errors import InputError
 from plmdepth.probes.layerwise.cell import ProbeCell
-from plmdepth.probes.layerwise.run import run_probe_cell
 from plmdepth.proteins.selection import Rules
 from plmdepth.proteins.tasks.task import Labelled, Task
 from plmdepth.results.growing_table import GrowingTable
@@ -71,14 +71,14 @@ def cell(planted: Task, tmp_path_factory: pytest.TempPathFactory) -> ProbeCell:
 @pytest.fixture(scope="module")
 def run(cell: ProbeCell, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("probe") / "run"
-    run_probe_cell(cell, folder, "{}")
+    run_cell(cell, folder, "{}")
     return folder
 
 
 @pytest.fixture(scope="module")
 def record(cell: ProbeCell, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
     folder = tmp_path_factory.mktemp("exit") / "record"
-    run_exit_cell(ExitCell(cell, run, STUDY, {}), folder, "{}")
+    run_cell(ExitCell(cell, run, STUDY, {}), folder, "{}")
     return read_record(folder)
 
 
@@ -188,7 +188,7 @@ def test_the_pooling_of_a_recipe_says_nothing_of_residues(cell: ProbeCell, run: 
 def test_residues_are_listened_to_in_the_order_of_the_protein_however_it_is_spelt(tmp_path: Path) -> None:
     task = task_of("residue", train=20, valid=4, test=5)
     cell = cell_of(task, tmp_path, replace(QUICK, epochs=2), model=ALL["progen2_reverse"])
-    run_probe_cell(cell, tmp_path / "run", "{}")
+    run_cell(cell, tmp_path / "run", "{}")
     probe = load_probe(cell, tmp_path / "run")
     spoken = listen(probe, "test")
     assert spoken.labels.tolist() == [int(label) for each in task.splits["test"] for label in each.label]
@@ -207,7 +207,7 @@ def test_answers_that_would_not_fit_are_refused() -> None:
     rows = sum(len(each.protein) for split in ("valid", "test") for each in task.splits[split])
     needed = 3 * 4 * 7 * rows * 3 / 1e9
     check_memory(task, ["valid", "test"], 6, needed * 1.01)
-    with pytest.raises(InputError, match=r"the answers of all heads take 0.00 GB, metric.memory_gigabytes is"):
+    with pytest.raises(InputError, match=r"the answers of all heads take 0.00 GB, exit.memory_gigabytes is"):
         check_memory(task, ["valid", "test"], 6, needed * 0.99)
 
 

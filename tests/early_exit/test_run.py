@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from plmdepth.cells.cell import run_cell
 from plmdepth.early_exit.options import EarlyExitStudy
-from plmdepth.early_exit.run import ExitCell, run_exit_cell
+from plmdepth.early_exit.run import ExitCell
 from plmdepth.early_exit.study import choices
 from plmdepth.errors import InputError
-from plmdepth.probes.layerwise.run import run_probe_cell
 from plmdepth.proteins.tasks.task import Kind
 from plmdepth.results.record import Record, read_record
 from tests.probes.cells import cell_of, plant, task_of
@@ -25,13 +25,13 @@ def study(folder: Path, patch: pytest.MonkeyPatch, kind: Kind = "multiclass", **
     task = task_of(kind)
     plant(patch, task, FIRST)
     cell = cell_of(task, folder)
-    run_probe_cell(cell, folder / "probe", "{}")
+    run_cell(cell, folder / "probe", "{}")
     chosen = EarlyExitStudy(**{"thresholds": 20, "n_replicates": 20, "timed": 6, "rounds": 2} | options)
     return ExitCell(cell, folder / "probe", chosen, vars(chosen))
 
 
 def record_of(cell: ExitCell, folder: Path) -> Record:
-    run_exit_cell(cell, folder, "{}")
+    run_cell(cell, folder, "{}")
     return read_record(folder)
 
 
@@ -110,20 +110,9 @@ def test_the_reliability_table_equals_a_loop(tmp_path: Path, monkeypatch: pytest
     )
 
 
-def test_figures_are_drawn_of_whole_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    run_exit_cell(
-        study(tmp_path, monkeypatch),
-        tmp_path / "exit",
-        "{}",
-        lambda folder: seen.extend(path.name for path in folder.iterdir()),
-    )
-    assert {*(f"{name}.csv" for name in TABLES), "curves.parquet", "result.json"} == set(seen)
-
-
 def test_what_does_not_fit_the_probe_is_refused_before_anything_runs(tmp_path: Path) -> None:
     cell = cell_of(task_of("multiclass"), tmp_path)
-    with pytest.raises(InputError, match=r"metric.confidence=mean_certainty is for tasks with many labels"):
+    with pytest.raises(InputError, match=r"exit.confidence=mean_certainty is for tasks with many labels"):
         ExitCell(cell, tmp_path, EarlyExitStudy(confidence="mean_certainty"), {})
     some = replace(cell, recipe=replace(cell.recipe, layers=[0, 3]))
     with pytest.raises(InputError, match=r"needs heads on all layers"):

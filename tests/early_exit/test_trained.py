@@ -7,20 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from plmdepth.cells.cell import run_cell
 from plmdepth.early_exit.confidence import ProteinConfidence, max_probability
 from plmdepth.early_exit.spoken import Spoken, fitted_temperatures, listen, said_of
 from plmdepth.early_exit.trained import TrainedProbe, load_probe
 from plmdepth.errors import InputError
 from plmdepth.probes.layerwise.cell import ProbeCell
 from plmdepth.probes.layerwise.features import spelt
-from plmdepth.probes.layerwise.run import run_probe_cell
 from plmdepth.proteins.tasks.task import Kind
 from tests.probes.cells import QUICK, cell_of, task_of
 
 
 def trained(folder: Path, kind: Kind = "multiclass", **recipe: object) -> tuple[ProbeCell, TrainedProbe]:
     cell = cell_of(task_of(kind), folder, replace(QUICK, epochs=2, **recipe))
-    run_probe_cell(cell, folder / "run", "{}")
+    run_cell(cell, folder / "run", "{}")
     return cell, load_probe(cell, folder / "run")
 
 

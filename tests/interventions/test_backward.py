@@ -6,10 +6,10 @@ from plmdepth.interventions.backward import GradientRows, check_gradient, target
 from plmdepth.interventions.descent import clean_descent
 from plmdepth.language_models.layer_stack import LayerCall, LayerStack, NonFiniteStateError
 from plmdepth.proteins.protein import CANONICAL
-from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, example_for, stack_of
+from tests.recorder import hooks_of
+from tests.stacks import EVERYWHERE, example_for, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 
 
 def score(stack: LayerStack) -> object:

@@ -4,10 +4,10 @@ from torch import Tensor
 
 from plmdepth.interventions.descent import Rows, clean_descent
 from plmdepth.language_models.layer_stack import LayerCall, LayerStack
-from tests.stacks import MODELS, example_for, stack_of
+from tests.stacks import EVERYWHERE, example_for, stack_of
 
 
-@pytest.mark.parametrize("family", sorted(MODELS))
+@pytest.mark.parametrize("family", sorted(EVERYWHERE))
 def test_many_rows_share_the_call_of_one_sequence(family: str) -> None:
     stack = stack_of(family)
     with torch.no_grad():

@@ -12,10 +12,10 @@ from plmdepth.interventions.mean_states import mean_states
 from plmdepth.language_models.layer_stack import LayerStack, NonFiniteStateError
 from plmdepth.objectives.objective import Example
 from tests.calls import readers
-from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, own_forward, stack_of
+from tests.recorder import hooks_of
+from tests.stacks import EVERYWHERE, PROTEINS, example_for, own_forward, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 
 
 def states_of(stack: LayerStack, example: Example) -> list[Tensor]:

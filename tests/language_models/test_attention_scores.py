@@ -23,8 +23,8 @@ from plmdepth.language_models.modules.esm3.module import ESM3Module
 from plmdepth.language_models.modules.xlnet import OneStreamXLNet
 from tests.language_models.attention_spies import handed_to_softmax, spy_on_interface
 from tests.language_models.families.test_xlnet import published, whole
-from tests.language_models.test_layer_stack import Recorder, hooks_of, watched
-from tests.stacks import ALL, PROTEINS, example_for, own_forward, stack_of
+from tests.recorder import Recorder, hooks_of, watched
+from tests.stacks import ALL, PROTEINS, case_of, example_for, own_forward, stack_of
 
 FAMILIES = sorted(ALL)
 FUSED = [family for family in FAMILIES if ALL[family].architecture._supports_sdpa]
@@ -33,16 +33,6 @@ RETURNING = [family for family in FAMILIES if not issubclass(ALL[family].archite
 """Families whose modules return attention when asked; ours do not."""
 LEAST = torch.finfo(torch.float16).min / 2
 CLOSE = {"rtol": 0, "atol": 1e-6}
-
-VALUES = (
-    ("attention.self.value", 1),
-    ("attention.value", 1),
-    ("SelfAttention.v", 1),
-    ("attn.v_proj", 1),
-    ("attn.c_attn", 3),
-    ("attn.layernorm_qkv", 3),
-)
-"""Endings of the names of the modules that make values, as the last of so many parts of their output."""
 
 
 class ScoresRecorder(Recorder):
@@ -129,23 +119,23 @@ def test_a_hidden_token_of_xlnet_has_the_attention_of_the_query_stream_and_is_se
 
 @pytest.mark.parametrize(("family", "attention"), EITHER)
 def test_probabilities_mix_the_values_into_what_attention_adds(family: str, attention: str) -> None:
-    stack = stack_of(family, attention=attention)
+    stack, made_by = stack_of(family, attention=attention), case_of(family).values
     values: list[Tensor] = []
     mixed: list[Tensor] = []
     for layer, output in dict(zip(stack.anatomy.layers, stack.anatomy.attention_outputs, strict=True)).items():
         for name, module in layer.named_modules():
-            for parts in (parts for ending, parts in VALUES if name.endswith(ending)):
-                module.register_forward_hook(lambda _m, _i, out, n=parts: values.append(out.chunk(n, -1)[-1]))
-        output.register_forward_hook(lambda _m, args, out: mixed.append(out if family == "prot_xlnet" else args[0]))
+            if made_by is not None and name.endswith(made_by[0]):
+                module.register_forward_hook(lambda _m, _i, out, n=made_by[1]: values.append(out.chunk(n, -1)[-1]))
+        output.register_forward_hook(lambda _m, args, out: mixed.append(out if made_by is None else args[0]))
     views = recorded(stack).views
-    if family == "prot_xlnet":
+    if made_by is None:
         pairs = zip(views, outs(stack), strict=True)
         values = [torch.einsum("bih,hnd->bind", v.entering, m.v).flatten(2) for v, m in pairs]
     for view, value, added in zip(views, values, mixed, strict=True):
         assert view.attention_scores is not None
         heads = value.unflatten(-1, (view.attention_scores.probabilities.shape[1], -1)).transpose(1, 2)
         ours = view.attention_scores.probabilities @ heads
-        if family == "prot_xlnet":
+        if made_by is None:
             ours = torch.einsum("bnid,hnd->bih", ours, outs(stack)[view.layer - 1].o)
         else:
             ours = ours.transpose(1, 2).flatten(2)

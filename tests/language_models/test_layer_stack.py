@@ -9,33 +9,10 @@ from torch import Tensor
 from plmdepth.errors import InputError
 from plmdepth.language_models.layer_stack import LayerStack, LayerView, Need, NonFiniteStateError
 from tests.certificate import Certify
-from tests.stacks import ALL, PROTEINS, example_for, own_forward, stack_of
+from tests.recorder import Recorder, hooks_of, watched
+from tests.stacks import ALL, HEADLESS, PROTEINS, example_for, own_forward, stack_of
 
 FAMILIES = sorted(ALL)
-
-
-class Recorder:
-    """Keeps everything that it sees."""
-
-    needs: frozenset[Need] = frozenset({"states", "contributions"})
-
-    def __init__(self) -> None:
-        self.states: list[Tensor] = []
-        self.views: list[LayerView] = []
-
-    def embedded(self, state: Tensor) -> None:
-        self.states.append(state)
-
-    def observe(self, view: LayerView) -> None:
-        self.states.append(view.state)
-        self.views.append(view)
-
-
-def watched(stack: LayerStack) -> Recorder:
-    recorder = Recorder()
-    with torch.no_grad():
-        stack.run(example_for(stack).tokens, [recorder])
-    return recorder
 
 
 def reference(stack: LayerStack) -> tuple[list[Tensor], Tensor | None]:
@@ -87,6 +64,7 @@ def test_reading_out_the_last_state_gives_the_models_logits(family: str) -> None
     stack = stack_of(family)
     _, logits = reference(stack)
     state = watched(stack).states[-1]
+    assert (stack.anatomy.head is None) == (family in HEADLESS)
     if stack.anatomy.head is None:
         assert logits is None
         with pytest.raises(InputError, match="predicts nothing by itself; metric=residual works"):
@@ -176,10 +154,6 @@ def test_without_the_attention_mask_padding_would_leak() -> None:
         right = stack.logits(stack.run(tokens))[1, : len(PROTEINS[1])]
         wrong = stack.module(input_ids=tokens.ids).logits[1, : len(PROTEINS[1])]
     assert (right - wrong).abs().max() > 0.01
-
-
-def hooks_of(stack: LayerStack) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in stack.module.modules())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

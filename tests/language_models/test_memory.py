@@ -9,14 +9,14 @@ import pytest
 from plmdepth.errors import InputError
 from plmdepth.language_models.size import n_parameters, weight_bytes
 from plmdepth.language_models.weights import load_stack
-from tests.stacks import MODELS, stack_of
+from tests.stacks import EVERYWHERE, stack_of
 
-ESM2 = MODELS["esm2"]
+ESM2 = EVERYWHERE["esm2"]
 
 
-@pytest.mark.parametrize("family", sorted(MODELS))
+@pytest.mark.parametrize("family", sorted(EVERYWHERE))
 def test_parameters_are_counted_without_building_the_model(family: str) -> None:
-    assert n_parameters(MODELS[family]) == stack_of(family).n_parameters
+    assert n_parameters(EVERYWHERE[family]) == stack_of(family).n_parameters
 
 
 def test_the_weights_take_their_number_times_the_bytes_of_the_precision() -> None:

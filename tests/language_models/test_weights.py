@@ -15,9 +15,9 @@ from plmdepth.errors import InputError
 from plmdepth.language_models import weights
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.weights import load_stack, weights_digest, weights_place
-from tests.stacks import MODELS, example_for, stack_of
+from tests.stacks import EVERYWHERE, example_for, stack_of
 
-ESM2 = MODELS["esm2"]
+ESM2 = EVERYWHERE["esm2"]
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_weights_of_another_size_are_refused_by_name(saved: Path) -> None:
 
 def test_weights_of_another_family_are_refused_by_name(saved: Path) -> None:
     with pytest.raises(InputError, match="its model_type is esm, expected gptj"):
-        load_stack(from_folder(saved, MODELS["progen2"]), seed=0)
+        load_stack(from_folder(saved, EVERYWHERE["progen2"]), seed=0)
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
@@ -222,4 +222,4 @@ def test_a_miniature_is_small_and_untrained() -> None:
 
 def test_an_attention_that_the_architecture_lacks_is_refused() -> None:
     with pytest.raises(InputError, match=r"has no attention=sdpa; use model\.attention=eager"):
-        load_stack(replace(MODELS["progen2"], attention="sdpa"), seed=0)
+        load_stack(replace(EVERYWHERE["progen2"], attention="sdpa"), seed=0)

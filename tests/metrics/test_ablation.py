@@ -19,10 +19,10 @@ from plmdepth.metrics.logit_lens import LogitLens
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import Protein
 from tests.calls import own_logits
-from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.recorder import hooks_of
+from tests.stacks import EVERYWHERE, PROTEINS, example_for, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 N_LAYERS = 6
 CLOSE = {"rtol": 1e-4, "atol": 1e-5, "equal_nan": True, "check_dtype": False}
 KEYS = [(quantity.name, quantity.component) for quantity in QUANTITIES]

@@ -17,11 +17,11 @@ from plmdepth.metrics.intervention_masks import COMPONENTS
 from plmdepth.metrics.layer_skip import LayerSkip
 from plmdepth.objectives.objective import Example
 from tests.calls import hooked_call, hooked_state
-from tests.language_models.test_layer_stack import hooks_of
 from tests.metrics.test_layer_skip import full_run, masked_tokens
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.recorder import hooks_of
+from tests.stacks import EVERYWHERE, PROTEINS, example_for, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 N_LAYERS = 6
 CLOSE = {"rtol": 1e-4, "atol": 1e-5, "equal_nan": True, "check_dtype": False}
 

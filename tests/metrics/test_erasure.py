@@ -21,10 +21,10 @@ from plmdepth.proteins.protein import Protein
 from plmdepth.randomness import keyed_generator
 from tests.calls import hooked_state, own_logits
 from tests.interventions.test_mean_states import naive as mean_of_data
-from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.recorder import hooks_of
+from tests.stacks import EVERYWHERE, PROTEINS, example_for, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 OWN, NEIGHBOURS, REST = range(3)
 
 

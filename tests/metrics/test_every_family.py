@@ -5,8 +5,8 @@ head is not scaled, and its losses are large. So do all in integrated gradients,
 there a place may differ by 1e-4 of the largest.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,28 +35,20 @@ from tests.metrics import test_erasure as erasure
 from tests.metrics import test_gradients as gradients
 from tests.metrics import test_integrated_gradients as integrated_gradients
 from tests.metrics import test_layer_skip as layer_skip
-from tests.stacks import ALL, example_for, stack_of, with_structure
+from tests.stacks import ALL, HEADLESS, VARIANTS, case_of, cases, example_for, stack_of, with_structure
 
 N_LAYERS = 3
-ENCODER = "prot_t5_encoder"  # predicts nothing
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "dplm2_both_structure": ("dplm2_both", {"measured": "structure"}),
-    "prot_t5_smooth": ("prot_t5", {"mlp": "gated-gelu"}),
-    "protgpt2_pieces": ("protgpt2", {}),
-    "saprot_both": ("saprot", {"modality": "both"}),
-}
-"""What the miniatures of `tests.stacks` lack: the family, and what differs."""
-NAMES = sorted({*ALL, *VARIANTS} - {ENCODER})
-IN_DOUBLE = ("ankh",)
+FAST = [name for case in cases() for name in case.fast]
+"""A kind each that the metrics' own tests lack: two halves, a second attention, scaled sums, a decoder."""
 
 
-def families(*fast: str) -> list[Any]:
+def families(fast: Collection[str] = FAST) -> list[Any]:
     """Return all families with a prediction; those that are not named are slow."""
-    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+    names = sorted({*ALL, *VARIANTS} - {*HEADLESS})
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
-FAMILIES = families("dplm2_both", "esm3_both", "esmc", "prot_t5")
-"""A kind each that the metrics' own tests lack is fast: two halves, a second attention, scaled sums, a decoder."""
+FAMILIES = families()
 
 
 def protein(identifier: str, sequence: str) -> Protein:
@@ -82,13 +74,13 @@ def one_thread() -> Iterator[None]:
 def stack(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LayerStack:
     """A miniature of few layers, without the rows of ProtGPT2's vocabulary that no protein here needs."""
     monkeypatch.setattr(gpt2, "VOCABULARY_ROWS", 300)
-    base, changes = VARIANTS.get(family, (family, {}))
-    layers = {name: N_LAYERS for name in ("n_layers", "n_decoder_layers") if name in asdict(ALL[base])}
-    made = stack_of(base, **layers, **changes)
+    model = {**ALL, **VARIANTS}[family]
+    layers = {name: N_LAYERS for name in ("n_layers", "n_decoder_layers") if hasattr(model, name)}
+    made = stack_of(family, **layers)
     if family == "protgpt2_pieces":
         write_tokenizer(tmp_path)
-        made = replace(made, spelling=ALL[base].published_spelling(tmp_path))
-    if family in IN_DOUBLE:
+        made = replace(made, spelling=model.published_spelling(tmp_path))
+    if family in case_of(family).in_double:
         made.module.double()
     return made
 
@@ -184,7 +176,7 @@ def fine_integral(stack: LayerStack, example: Example, layer: int, ends: tuple[T
     return (4 * fine - coarse) / 3
 
 
-@pytest.mark.parametrize("family", families("esm3_both", "esmc"))
+@pytest.mark.parametrize("family", families({"esm3_both", "esmc"}))
 def test_integrated_gradients_equal_a_fine_integral_through_the_model_itself(
     family: str, stack: LayerStack, example: Example
 ) -> None:
@@ -221,7 +213,7 @@ def test_the_scope_that_a_family_cannot_have_is_refused(
         metric(scope=impossible).measure(stack, example)
 
 
-@pytest.mark.parametrize("family", [ENCODER])
+@pytest.mark.parametrize("family", sorted(HEADLESS))
 @pytest.mark.parametrize(
     "metric", [LayerSkip(), DirectEffect(), Ablation(), Erasure(), Gradients(), IntegratedGradients()]
 )

@@ -14,10 +14,10 @@ from plmdepth.metrics.gradients import QUANTITIES, Gradients, gradient_statistic
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import Protein
 from tests.calls import hooked_state, own_logits
-from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.recorder import hooks_of
+from tests.stacks import EVERYWHERE, PROTEINS, example_for, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 POST_NORM = ["prot_albert", "prot_xlnet"]
 NAMES = [quantity.name for quantity in QUANTITIES]
 NORM, RELATIVE, TIMES = (NAMES.index(n) for n in ("gradient_norm", "relative_gradient", "gradient_times_norm"))

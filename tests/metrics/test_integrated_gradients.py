@@ -18,10 +18,10 @@ from plmdepth.metrics.integrated_gradients import PLACES, QUANTITIES, Integrated
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import CANONICAL
 from tests.calls import hooked_state, own_logits
-from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.recorder import hooks_of
+from tests.stacks import EVERYWHERE, PROTEINS, example_for, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 KEYS = [quantity.component or quantity.name for quantity in QUANTITIES]
 ERROR, NODES = KEYS.index("completeness_error"), KEYS.index("nodes")
 STEPS = 4000

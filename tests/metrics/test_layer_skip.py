@@ -16,10 +16,10 @@ from plmdepth.metrics.intervention_masks import COMPONENTS
 from plmdepth.metrics.layer_skip import LayerSkip
 from plmdepth.objectives.objective import Example
 from tests.calls import hooked_call, own_logits, readers
-from tests.language_models.test_layer_stack import hooks_of
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.recorder import hooks_of
+from tests.stacks import EVERYWHERE, PROTEINS, example_for, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 
 
 @contextmanager

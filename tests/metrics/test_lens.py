@@ -18,10 +18,10 @@ from plmdepth.metrics.metric import Suite
 from plmdepth.metrics.residual import Residual
 from plmdepth.metrics.translators import Translators, describe, read_lens, readout_digest
 from plmdepth.tuned_lens.recipe import write_lens
-from tests.language_models.test_layer_stack import watched
-from tests.stacks import MODELS, example_for, stack_of
+from tests.recorder import watched
+from tests.stacks import EVERYWHERE, example_for, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 NAMES = [quantity.name for quantity in QUANTITIES]
 
 
@@ -60,7 +60,7 @@ def test_translators_of_zero_are_the_logit_lens_bit_for_bit(family: str, tmp_pat
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_state_but_the_last_is_translated_before_it_is_read(family: str, tmp_path: Path) -> None:
-    stack, layers = stack_of(family), range(MODELS[family].n_layers + 1)
+    stack, layers = stack_of(family), range(EVERYWHERE[family].n_layers + 1)
     translators = noise(stack)
     lens = written(tmp_path / "lens", stack, translators)
     for layer, state in zip(layers, watched(stack).states, strict=True):

@@ -12,10 +12,10 @@ from plmdepth.metrics.logit_lens import QUANTITIES, LogitLens, lens_statistics
 from plmdepth.objectives.masked import Masked
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import CANONICAL, Protein
-from tests.language_models.test_layer_stack import watched
-from tests.stacks import MODELS, example_for, stack_of
+from tests.recorder import watched
+from tests.stacks import EVERYWHERE, example_for, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 NAMES = [quantity.name for quantity in QUANTITIES]
 
 

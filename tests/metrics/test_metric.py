@@ -4,10 +4,10 @@ import torch
 from plmdepth.metrics.logit_lens import LogitLens
 from plmdepth.metrics.metric import Suite
 from plmdepth.metrics.residual import Residual
-from tests.stacks import MODELS, example_for, stack_of
+from tests.stacks import EVERYWHERE, example_for, stack_of
 
 
-@pytest.mark.parametrize("family", sorted(MODELS))
+@pytest.mark.parametrize("family", sorted(EVERYWHERE))
 def test_a_suite_measures_what_its_metrics_measure_alone(family: str) -> None:
     stack = stack_of(family)
     example = example_for(stack)

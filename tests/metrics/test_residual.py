@@ -11,10 +11,10 @@ from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.residual import QUANTITIES, Residual, angle_between
 from plmdepth.objectives.masked import Masked
 from plmdepth.objectives.objective import Example
-from tests.language_models.test_layer_stack import watched
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.recorder import watched
+from tests.stacks import EVERYWHERE, PROTEINS, example_for, stack_of
 
-FAMILIES = sorted(MODELS)
+FAMILIES = sorted(EVERYWHERE)
 KEYS = [(quantity.name, quantity.component) for quantity in QUANTITIES]
 
 

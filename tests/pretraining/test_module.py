@@ -11,9 +11,9 @@ from plmdepth.language_models.weights import build_module
 from plmdepth.objectives.objective import Example
 from plmdepth.pretraining.module import Pretrainer, objective_loss
 from plmdepth.pretraining.recipe import Recipe
-from tests.stacks import ALL, example_for, stack_of
+from tests.stacks import ALL, HEADLESS, example_for, stack_of
 
-WITH_A_HEAD = sorted(set(ALL) - {"prot_t5_encoder"})
+WITH_A_HEAD = sorted({*ALL} - {*HEADLESS})
 
 
 def naive_loss(stack: LayerStack, example: Example) -> float:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from pytorch_lightning import Trainer
 
+from plmdepth.cells.cell import run_cell
 from plmdepth.language_models.weights import load_stack
 from plmdepth.objectives.masked import Masked
 from plmdepth.pretraining.recipe import Recipe
-from plmdepth.pretraining.run import Pretraining, run_pretraining
+from plmdepth.pretraining.run import Pretraining
 from plmdepth.proteins.datasets.demo import DemoDataset
 from tests.stacks import ALL
 
@@ -30,7 +31,7 @@ def cell_of(**model: object) -> Pretraining:
 @pytest.mark.filterwarnings("ignore::lightning_fabric.utilities.warnings.PossibleUserWarning")
 def test_a_miniature_of_an_encoder_decoder_is_trained_saved_and_read_again(tmp_path: Path) -> None:
     cell = cell_of(n_layers=24, width=1024, miniature=True)
-    run_pretraining(cell, tmp_path / "cell", "{}")
+    run_cell(cell, tmp_path / "cell", "{}")
     weights = tmp_path / "cell" / "weights"
     assert "with 4 layers of width 32" in (weights / "README.md").read_text()
     assert "model.miniature=true" in (weights / "README.md").read_text()

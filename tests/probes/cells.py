@@ -17,9 +17,9 @@ from plmdepth.probes.layerwise.recipe import HeadRecipe, LinearRecipe
 from plmdepth.proteins.protein import CANONICAL, Protein
 from plmdepth.proteins.tasks.task import METRICS, Kind, Labelled, Task
 from plmdepth.randomness import keyed_generator
-from tests.stacks import MODELS
+from tests.stacks import EVERYWHERE
 
-MODEL = MODELS["esm2"]
+MODEL = EVERYWHERE["esm2"]
 CLASSES = ("one", "two", "three")
 LETTERS = "ALK"  # a residue of these has the class of its place, any other the class 0
 QUICK = LinearRecipe(epochs=20, batch_size=16, learning_rate=0.02, n_replicates=50)

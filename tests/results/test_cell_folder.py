@@ -1,6 +1,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -124,7 +126,8 @@ def test_a_cell_that_dies_half_way_is_failed_and_leaves_no_staging_folder(tmp_pa
     with pytest.raises(type(error)) as caught:
         _die(tmp_path / "cell", 1.0, error)
     assert caught.value is error
-    assert _files(tmp_path / "cell") == {"config.yaml", "status.json"}
+    trace = {"error.txt"} if isinstance(error, Exception) else set()
+    assert _files(tmp_path / "cell") == {"config.yaml", "status.json"} | trace
     assert [path for path in (tmp_path / "cell").iterdir() if path.is_dir()] == []
     assert _status(tmp_path / "cell")["state"] == "failed"
     assert not is_finished(tmp_path / "cell")
@@ -138,11 +141,25 @@ def test_a_failed_cell_says_which_error_it_was(tmp_path: Path) -> None:
     assert datetime.fromisoformat(status["ended"]) >= datetime.fromisoformat(status["started"])
 
 
+def test_the_trace_of_a_fault_lies_in_the_folder_and_that_of_wrong_input_does_not(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="boom") as caught:
+        _die(tmp_path / "fault", 1.0, ValueError("boom"))
+    trace = (tmp_path / "fault" / "error.txt").read_text()
+    assert trace.startswith("Traceback (most recent call last):")
+    assert trace.endswith("ValueError: boom\n")
+    assert caught.value.__notes__ == [f"traceback: {tmp_path / 'fault' / 'error.txt'}"]
+    with pytest.raises(InputError):
+        _die(tmp_path / "wrong", 1.0, InputError("no such file"))
+    assert not (tmp_path / "wrong" / "error.txt").exists()
+
+
 def test_a_failed_cell_can_be_run_again(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="boom"):
         _die(tmp_path / "cell", 1.0, ValueError("boom"))
+    assert (tmp_path / "cell" / "error.txt").exists()
     _finish(tmp_path / "cell", 2.0)
     _assert_holds(tmp_path / "cell", 2.0)
+    assert not (tmp_path / "cell" / "error.txt").exists()
 
 
 def test_a_disk_too_full_for_the_status_never_says_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +195,7 @@ def test_repeating_a_finished_cell_that_dies_leaves_the_old_record(tmp_path: Pat
     before = _files(tmp_path / "cell"), _status(tmp_path / "cell")
     with pytest.raises(type(error)):
         _die(tmp_path / "cell", 2.0, error)
-    assert (_files(tmp_path / "cell"), _status(tmp_path / "cell")) == before
+    assert (_files(tmp_path / "cell") - {"error.txt"}, _status(tmp_path / "cell")) == before
     _assert_holds(tmp_path / "cell", 1.0)
 
 
@@ -215,3 +232,31 @@ def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(tmp_path: 
     _finish(tmp_path / "cell", 1.0)
     _assert_holds(tmp_path / "cell", 1.0)
     assert "half.parquet" not in _files(tmp_path / "cell")
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that is gone."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_killed_processes_left_is_swept_by_the_next_run(tmp_path: Path, dead: int) -> None:
+    folder = tmp_path / "cell"
+    (folder / f".{dead}.partial" / "figures").mkdir(parents=True)
+    (folder / f".status.json.{dead}.partial").write_text("{")
+    _finish(folder, 1.0)
+    assert not list(folder.glob(".*"))
+    _assert_holds(folder, 1.0)
+
+
+def test_what_a_living_process_is_writing_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "cell"
+    living = folder / f".{os.getppid()}.partial"
+    living.mkdir(parents=True)
+    (living / "curves.parquet").write_bytes(b"PAR1")
+    (folder / ".notes.partial").write_text("somebody's own")
+    _finish(folder, 1.0)
+    assert {path.name for path in folder.glob(".*")} == {living.name, ".notes.partial"}
+    assert (living / "curves.parquet").read_bytes() == b"PAR1"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from rich.console import Console
 
-from plmdepth.commands.analyze import configured_cell
+from plmdepth.analysis.run import cell_of
+from plmdepth.commands.context import analysis_context
 from plmdepth.results import identity
 from plmdepth.results.identity import Identity, flat, place_of
 
@@ -105,7 +105,7 @@ def hydra(conf: Path) -> Iterator[None]:
 def _folder(*overrides: str) -> Path:
     config = compose("analyze", overrides=[*SMALL, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(config)
-    return configured_cell(config, Console()).identity.folder(Path())
+    return cell_of(analysis_context(config)).identity.folder(Path())
 
 
 NUMBERS_CHANGE = [

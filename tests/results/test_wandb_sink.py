@@ -2,7 +2,7 @@ import json
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -12,6 +12,7 @@ import pytest
 import wandb
 from wandb.proto import wandb_internal_pb2
 
+from plmdepth.errors import InputError
 from plmdepth.results.identity import Identity
 from plmdepth.results.record import CURVE_COLUMNS, Record
 from plmdepth.results.wandb_sink import WandbSink, WandbTracking, curve_name, epochs, history
@@ -279,6 +280,36 @@ def test_a_run_is_closed_as_failed_when_its_body_raises(offline: Path, error: Ba
         raise error
     assert caught.value is error
     assert [record.exit_code for record in _read_log(offline).all("exit")] == [1]
+
+
+@pytest.mark.parametrize("project", ["a/b", "a:b", "100%", "what?", "c#", "back\\slash", "", "x" * 129])
+def test_a_name_that_no_project_can_have_is_refused_at_once(project: str) -> None:
+    with pytest.raises(InputError, match="is no name of a project"):
+        WandbTracking(project=project)
+
+
+def test_nobody_is_logged_in_is_told_before_any_work(
+    offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    WandbTracking(mode="offline").check()
+    with pytest.raises(InputError, match=r"there is no key; run wandb login, or take tracking.mode=offline"):
+        WandbTracking(mode="online").check()
+    monkeypatch.setenv("WANDB_API_KEY", "no key at all")
+    with pytest.raises(InputError, match=r"WANDB_API_KEY.*; run wandb login, or take tracking.mode=offline"):
+        WandbTracking(mode="online").check()
+    assert list(offline.glob("wandb/*run*")) == []
+
+
+def test_a_trained_model_has_no_curves_to_send(tmp_path: Path) -> None:
+    record, handle = _record(tmp_path / "cell"), MagicMock()
+    (record.folder / "history.parquet").unlink()
+    with _offline_in(tmp_path):
+        WandbSink(handle).publish(replace(record, curves=CURVES.iloc[:0]))
+    handle.log.assert_not_called()
+    handle.summary.update.assert_called_once_with({"ed_kl": 1.0, "accuracy_final": 0.5})
 
 
 @pytest.mark.usefixtures("offline")

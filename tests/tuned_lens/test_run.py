@@ -13,6 +13,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from plmdepth.cells.cell import run_cell
 from plmdepth.commands.objects import build
 from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.language_models.language_model import LanguageModel
@@ -30,9 +31,9 @@ from plmdepth.results.record import CURVE_COLUMNS, SEQUENCE_COLUMNS, Record, rea
 from plmdepth.tuned_lens.batches import ShuffledPasses
 from plmdepth.tuned_lens.fitting import LensFitting
 from plmdepth.tuned_lens.recipe import TunedLensRecipe
-from plmdepth.tuned_lens.run import LensCell, run_lens_cell
+from plmdepth.tuned_lens.run import LensCell
 from plmdepth.tuned_lens.scoring import divergences
-from tests.stacks import MODELS, PROTEINS, example_for, stack_of
+from tests.stacks import EVERYWHERE, PROTEINS, example_for, stack_of
 
 
 def quiet_trainer(**options: Any) -> Trainer:
@@ -61,7 +62,7 @@ def tiny(conf: Path, name: str) -> LanguageModel:
     return model
 
 
-def cell(model: LanguageModel = MODELS["esm2"], size: int = 12, **changes: Any) -> LensCell:
+def cell(model: LanguageModel = EVERYWHERE["esm2"], size: int = 12, **changes: Any) -> LensCell:
     dataset = DemoDataset(name="demo", split="train", size=size, tokens_per_batch=1024)
     whole = LensCell(
         model=model,
@@ -77,7 +78,7 @@ def cell(model: LanguageModel = MODELS["esm2"], size: int = 12, **changes: Any) 
 
 
 def record_of(whole: LensCell, folder: Path) -> Record:
-    run_lens_cell(whole, folder, config="seed: 0\n")
+    run_cell(whole, folder, config="seed: 0\n")
     return read_record(folder)
 
 
@@ -124,7 +125,7 @@ def test_a_planted_rotation_is_found() -> None:
     assert (after[:2] > 2 * after[2]).all()
 
 
-@pytest.mark.parametrize("family", sorted(MODELS))
+@pytest.mark.parametrize("family", sorted(EVERYWHERE))
 def test_only_the_translators_learn(family: str) -> None:
     stack = stack_of(family)
     weights = {name: tensor.clone() for name, tensor in stack.module.state_dict().items()}
@@ -142,7 +143,7 @@ def test_only_the_translators_learn(family: str) -> None:
     assert moved == [[family != "esm2"] + [True] * 5, [True] * 6]
 
 
-@pytest.mark.parametrize("family", sorted(MODELS))
+@pytest.mark.parametrize("family", sorted(EVERYWHERE))
 def test_the_gradient_of_a_layer_is_that_of_its_own_divergence(family: str) -> None:
     stack = stack_of(family)
     none = ShuffledPasses((), Masked(), stack.spelling, batch_size=1, n_batches=1, seed=0)
@@ -180,7 +181,7 @@ def test_a_cell_leaves_a_complete_record(tmp_path: Path) -> None:
         assert record.result["layers"][quantity] == pytest.approx(rows["value"].tolist())
         assert record.result["scalars"][f"mean_{quantity}"] == pytest.approx(rows["value"].mean())
     description = json.loads((record.folder / "lens" / "lens.json").read_text())
-    assert description["readout_sha256"] == readout_digest(load_stack(MODELS["esm2"], 0))
+    assert description["readout_sha256"] == readout_digest(load_stack(EVERYWHERE["esm2"], 0))
     assert (record.folder / "log.csv").read_text().startswith("epoch,step,")
 
 
@@ -244,7 +245,7 @@ def test_a_cell_repeats_bit_for_bit_whatever_the_order_of_the_proteins(tmp_path:
 def test_the_identity_names_what_decides_the_translators() -> None:
     first = cell()
     assert first.identity.folder(Path("out")).parts[:-1] == ("out", "train", "esm2", "demo", "tuned_lens")
-    others = [cell(size=13), cell(seed=1), cell(options={"probe": {"steps": 5}}), cell(MODELS["progen2"])]
+    others = [cell(size=13), cell(seed=1), cell(options={"probe": {"steps": 5}}), cell(EVERYWHERE["progen2"])]
     assert len({each.identity.id for each in (first, *others)}) == 5
 
 

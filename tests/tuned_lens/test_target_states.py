@@ -5,11 +5,11 @@ import torch
 
 from plmdepth.proteins.protein import CANONICAL
 from plmdepth.tuned_lens.target_states import divergence_from_model, target_states
-from tests.language_models.test_layer_stack import watched
-from tests.stacks import MODELS, example_for, stack_of
+from tests.recorder import watched
+from tests.stacks import EVERYWHERE, example_for, stack_of
 
 
-@pytest.mark.parametrize("family", sorted(MODELS))
+@pytest.mark.parametrize("family", sorted(EVERYWHERE))
 def test_the_states_at_the_targets_come_sequence_by_sequence(family: str) -> None:
     stack = stack_of(family)
     example = example_for(stack)

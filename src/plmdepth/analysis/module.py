@@ -1,7 +1,7 @@
 """One analysis as a Lightning module, so that devices, progress and limits are the `Trainer`'s."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ from plmdepth.language_models.checkpoints.placement import is_dispatched
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.accumulators import Accumulator, accumulator, bootstrap_weights, disjoint_groups
 from plmdepth.metrics.metric import N_GROUPS, Metric, Statistics
+from plmdepth.objectives.objective import Example
+from plmdepth.proteins.memory import reading
+from plmdepth.proteins.protein import Protein
 from plmdepth.results.collectives import group, total
 from plmdepth.results.sequence_table import SequenceTable
 
@@ -50,12 +53,20 @@ class AnalysisModule(LightningModule):
 
     def on_test_start(self) -> None:
         """Let the metric see the data once where it must know something of all of them first."""
-        examples = (batch.example.to(self.device) for batch in self._batches)
-        self._metric = self._metric.prepared(self._stack, examples)
+        now: list[Protein] = []
+        with reading(now):
+            self._metric = self._metric.prepared(self._stack, self._examples(now))
+
+    def _examples(self, now: list[Protein]) -> Iterator[Example]:
+        """Yield the data as the model reads them; ``now`` holds the proteins of the last ones."""
+        for batch in self._batches:
+            now[:] = batch.proteins
+            yield batch.example.to(self.device)
 
     def test_step(self, batch: Batch, index: int) -> None:  # noqa: ARG002 (Lightning's signature)
         """Measure one batch."""
-        values = self._metric.measure(self._stack, batch.example)
+        with reading(batch.proteins):
+            values = self._metric.measure(self._stack, batch.example)
         weights = bootstrap_weights(batch.proteins, self._seed).to(values.curves.device)
         self.curves.update(values.curves, weights)
         self._update_scopes(batch.example.scopes, values.curves, weights)

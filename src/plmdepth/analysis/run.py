@@ -1,12 +1,11 @@
-"""One analysis cell: from configured objects to a record."""
+"""One analysis cell: from configured objects to curves, matrices and scalars."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,8 +16,10 @@ from torch.utils.data import DataLoader
 from plmdepth.analysis.batches import BatchedProteins
 from plmdepth.analysis.module import AnalysisModule
 from plmdepth.analysis.tables import CurveLabels, curve_table, matrix_table, scalar_table
+from plmdepth.cells.cell import Cell, Findings
+from plmdepth.cells.context import RunContext
+from plmdepth.cells.inputs import check_objective, inputs_of
 from plmdepth.controls.control import Control
-from plmdepth.errors import InputError
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.weights import load_stack, weights_digest
@@ -26,20 +27,16 @@ from plmdepth.metrics.accumulators import Estimate
 from plmdepth.metrics.metric import Metric
 from plmdepth.objectives.objective import Objective
 from plmdepth.proteins.datasets.dataset import Dataset
-from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.selection import ProteinSet
-from plmdepth.report.figures import write_figures
-from plmdepth.results.atomic import write_json
-from plmdepth.results.cell_folder import writing_cell
-from plmdepth.results.collectives import OwnShare, n_processes
-from plmdepth.results.identity import SCHEMA, Identity
+from plmdepth.results.collectives import OwnShare
+from plmdepth.results.identity import Identity
 from plmdepth.results.processes import is_first
-from plmdepth.results.provenance import environment
+from plmdepth.results.result import Measured
 from plmdepth.results.sequence_table import SequenceTable, merge_shares
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Analysis(Cell):
     """One cell: model x dataset x metric (x seed).
 
     Attributes:
@@ -55,6 +52,7 @@ class Analysis:
         options: the options of the objective, the metric, the control and the trainer that decide numbers.
     """
 
+    shared: ClassVar[bool] = True
     model: LanguageModel
     dataset: Dataset
     proteins: ProteinSet
@@ -78,90 +76,75 @@ class Analysis:
         }
         return Identity("analyze", self.model.name, self.dataset.name, self.metric_name, facts)
 
+    @classmethod
+    def of(cls, run: RunContext) -> Self:
+        """Return the cell of a metric.
 
-def check_objective(model: LanguageModel, objective: Objective) -> None:
-    """Refuse an objective that the model's vocabulary cannot express.
-
-    Raises:
-        InputError: the objective hides residues and the model has no mask token.
-    """
-    if objective.name != "autoregressive" and model.spelling.mask is None:
-        raise InputError(
-            f"objective={objective.name} hides residues, but {model.name} has no mask token; "
-            "use objective=autoregressive"
+        Raises:
+            InputError: model, objective and proteins do not fit together.
+        """
+        model = run.control.model(run.model.resolved())
+        check_objective(model, run.objective)
+        proteins = inputs_of(model, run.dataset.proteins(model.max_length, run.seed), run.asked.reads_backbones)
+        return cls(
+            model=model,
+            dataset=run.dataset,
+            proteins=replace(proteins, proteins=run.control.proteins(proteins.proteins, run.seed)),
+            objective=run.objective,
+            metric=run.asked,
+            metric_name=run.option,
+            control=run.control,
+            trainer=run.trainer,
+            seed=run.seed,
+            # A lens counts with the hash of its translators, and only where there is one.
+            options=run.options("objective", "metric", "control") | ({} if run.lens is None else {"lens": run.lens}),
         )
-    if objective.name == "autoregressive" and model.objective != "autoregressive":
-        raise InputError(
-            f"{model.name} reads both sides of a residue, so it cannot predict the next one; "
-            f"use objective={model.objective}"
-        )
 
+    def measure(self, staging: Path) -> Findings | None:
+        """Measure the cell; write curves, matrices and sequences."""
+        stack = self.control.stack(load_stack(self.model, self.seed))
+        return replace(self, metric=self.metric.bound(stack))._measured(stack, staging)
 
-_STRUCTURE_SOURCES = {
-    "dplm2": "dataset=fasta with dataset.structure_tokens=FILE",
-    "3di": "dataset=structures with dataset.path=DIR",
-}
-
-
-def has_structure(protein: Protein, alphabet: str) -> bool:
-    """Say whether a protein has structure tokens of an alphabet."""
-    return protein.structure_tokens is not None and protein.structure_alphabet == alphabet
-
-
-def readable(model: LanguageModel, proteins: ProteinSet, backbones: bool = False) -> ProteinSet:
-    """Return proteins with what the model reads of them, which alone decides numbers, or the metric (``backbones``).
-
-    Raises:
-        InputError: the model reads structure tokens or coordinates, and a protein has none.
-    """
-    alphabet, coordinates = model.spelling.structure_alphabet, model.spelling.reads_coordinates
-    if alphabet is not None:
-        lacking = [each.id for each in proteins.proteins if not has_structure(each, alphabet)]
-        if lacking:
-            raise InputError(
-                f"model.modality={model.modality} reads structure tokens, and {lacking[0]} has none of {alphabet}; "
-                f"use {_STRUCTURE_SOURCES[alphabet]}"
-            )
-    if coordinates:
-        lacking = [each.id for each in proteins.proteins if not each.has_backbone]
-        if lacking:
-            raise InputError(
-                f"model.modality={model.modality} reads coordinates, and {lacking[0]} has no residue with N, CA and C; "
-                "use dataset=structures with dataset.path=DIR"
-            )
-    kept = [each.keeping(tokens=alphabet is not None, backbone=coordinates or backbones) for each in proteins.proteins]
-    return replace(proteins, proteins=tuple(kept))
-
-
-def run_analysis(analysis: Analysis, folder: Path, config: str) -> None:
-    """Measure the cell and write its record to ``folder``."""
-    with writing_cell(folder, config) as staging:
-        started = time.perf_counter()
-        stack = analysis.control.stack(load_stack(analysis.model, analysis.seed))
-        analysis = replace(analysis, metric=analysis.metric.bound(stack))
-        module = _measure(analysis, stack, staging / "sequences.parquet")
+    def _measured(self, stack: LayerStack, staging: Path) -> Findings | None:
+        module = _measure(self, stack, staging / "sequences.parquet")
         estimate = module.curves.compute()
-        pairs = module.matrices.compute() if analysis.metric.matrices else None
-        scalars = module.statistics.compute() if module.statistics else {}
+        pairs = module.matrices.compute() if self.metric.matrices else None
+        more = module.statistics.compute() if module.statistics else {}
         if not is_first():
-            return  # its share is done
-        scoped = _scoped_estimates(analysis, module)
-        curves = _curves(analysis, stack, {"": estimate, **scoped})
-        pq.write_table(curves, staging / "curves.parquet")
-        matrices = matrix_table(pairs, analysis.metric.matrices) if pairs else {}
+            return None
+        scoped = _scoped_estimates(self, module)
+        pq.write_table(_curves(self, stack, {"": estimate, **scoped}), staging / "curves.parquet")
+        matrices = matrix_table(pairs, self.metric.matrices) if pairs else {}
         if module.statistics:
             matrices |= {name: table.cpu().numpy() for name, table in module.statistics.tables().items()}
         if matrices:
             save_file(matrices, staging / "matrices.safetensors")
-        write_figures(curves.to_pandas(), matrices, staging / "figures")
-        result = {
-            "schema": SCHEMA,
-            "identity": {"id": folder.name, **analysis.identity.facts},
-            **scalar_table(estimate, pairs, analysis.metric, stack.n_layers, scalars),
-            "scopes": {name: _scoped_scalars(analysis.metric, each, stack.n_layers) for name, each in scoped.items()},
-            "provenance": _provenance(analysis, module, time.perf_counter() - started),
+        found = scalar_table(estimate, pairs, self.metric, stack.n_layers, more)
+        # Matrices are kept over all sequences alone, so a scope has no scalars where they need them.
+        scopes = {
+            name: {} if self.metric.matrices else scalar_table(each, None, self.metric, stack.n_layers)
+            for name, each in scoped.items()
         }
-        write_json(staging / "result.json", result)
+        measured = Measured(
+            device=str(module.device),
+            dtype=self.model.dtype,
+            sequences_measured=len(self.proteins.proteins),
+            residues_measured=module.residues,
+            sequences_skipped=Counter(record.kind for record in self.proteins.skipped),
+            letters_changed=self.proteins.changes,
+            notes=[*stack.notes, *self.model.length_notes(len(each) for each in self.proteins.proteins)],
+        )
+        return Findings(found["scalars"], found["scalar_intervals"], measured, {"scopes": scopes})
+
+
+def cell_of(run: RunContext) -> Cell:
+    """Return the cell of what is asked for: its own, or that of a metric.
+
+    Raises:
+        InputError: something in the configuration is wrong.
+    """
+    own = getattr(run.asked, "cell", None)
+    return own(run) if own else Analysis.of(run)
 
 
 def _measure(analysis: Analysis, stack: LayerStack, sequences: Path) -> AnalysisModule:
@@ -186,31 +169,8 @@ def _scoped_estimates(analysis: Analysis, module: AnalysisModule) -> dict[str, E
 
 def _curves(analysis: Analysis, stack: LayerStack, estimates: Mapping[str, Estimate]) -> pa.Table:
     """Return the curves over all sequences, whose scope is empty, and those of every scope."""
-    labels, unit = _labels(analysis, stack), stack.spelling.unit
+    labels = CurveLabels.of(analysis.model, stack, analysis.objective.name, analysis.dataset.name)
     return pa.concat_tables(
-        curve_table(estimate, analysis.metric.quantities, replace(labels, scope=scope), unit)
+        curve_table(estimate, analysis.metric.quantities, replace(labels, scope=scope), stack.spelling.unit)
         for scope, estimate in estimates.items()
     )
-
-
-def _scoped_scalars(metric: Metric, estimate: Estimate, n_layers: int) -> dict[str, Any]:
-    """Return the scalars of one scope; none where they need matrices, which are kept over all sequences alone."""
-    return {} if metric.matrices else scalar_table(estimate, None, metric, n_layers)
-
-
-def _labels(analysis: Analysis, stack: LayerStack) -> CurveLabels:
-    return CurveLabels.of(analysis.model, stack, analysis.objective.name, analysis.dataset.name)
-
-
-def _provenance(analysis: Analysis, module: AnalysisModule, seconds: float) -> dict[str, Any]:
-    return {
-        **environment(),
-        "device": str(module.device),
-        "processes": n_processes(),
-        "dtype": analysis.model.dtype,
-        "wall_seconds": round(seconds, 3),
-        "sequences_measured": len(analysis.proteins.proteins),
-        "residues_measured": module.residues,
-        "sequences_skipped": dict(Counter(record.kind for record in analysis.proteins.skipped)),
-        "letters_changed": analysis.proteins.changes,
-    }

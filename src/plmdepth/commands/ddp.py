@@ -7,22 +7,17 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import get_class
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.launcher import _Launcher
 
-from plmdepth.commands.shared import ONE_AT_A_TIME
-from plmdepth.early_exit.options import EarlyExitStudy
+from plmdepth.commands.shared import ALONE, ONE_AT_A_TIME
 from plmdepth.errors import InputError
-from plmdepth.probes.layerwise.recipe import HeadRecipe
 from plmdepth.results.collectives import group
 from plmdepth.results.processes import is_first
 from plmdepth.results.workers import WORKERS
-
-_ALONE = "runs in one process; use trainer=gpu or trainer=cpu"
 
 
 class OneMachine(DDPStrategy):
@@ -84,7 +79,8 @@ def check_shared(config: DictConfig) -> None:
     """Refuse a cell that several processes cannot share.
 
     Raises:
-        InputError: it is one of several cells, or runs in one process, or the processes were started by something else.
+        InputError: it is one of several cells, or its model does not lie in memory, or something else
+            started the processes.
     """
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         raise InputError(ONE_AT_A_TIME)
@@ -93,17 +89,4 @@ def check_shared(config: DictConfig) -> None:
     if config.trainer.get("num_nodes", 1) != 1:
         raise InputError("trainer=ddp shares a cell on one machine; leave trainer.num_nodes out")
     if config.model.get("placement", "memory") != "memory":
-        raise InputError(f"model.placement={config.model.placement} {_ALONE}, or use model.placement=memory")
-    if (work := _alone(config)) is not None:
-        raise InputError(f"{work} {_ALONE}")
-
-
-def _alone(config: DictConfig) -> str | None:
-    """Return what runs in one process, if it is that."""
-    metric, probe = (OmegaConf.select(config, f"{group}._target_") for group in ("metric", "probe"))
-    if metric is not None:
-        return "metric=early_exit" if issubclass(get_class(metric), EarlyExitStudy) else None
-    if probe is None:
-        return "pretraining"
-    kind: Any = get_class(probe)
-    return None if issubclass(kind, HeadRecipe) else f"probe={kind.name}"
+        raise InputError(f"model.placement={config.model.placement} {ALONE}, or use model.placement=memory")

@@ -1,10 +1,9 @@
 """What both entry points share: help, checks, the grid of cells, the summary and the exit code."""
 
-import errno
 import gc
+import hashlib
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,30 +15,25 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from plmdepth.commands.failures import failure, storage_reason
 from plmdepth.commands.flags import check_flags, split_arguments
+from plmdepth.commands.former import note_on, of_today
 from plmdepth.commands.help import help_text
 from plmdepth.commands.overrides import check_overrides
+from plmdepth.commands.paths import with_quoted_paths
 from plmdepth.commands.shared import check_alone, is_shared
+from plmdepth.commands.streams import never_fail_at_a_letter
 from plmdepth.commands.sweeps import deferred, expanded, is_sweep, plan
 from plmdepth.errors import InputError
 from plmdepth.report.comparison import comparison_csv, print_comparison, read_row
 from plmdepth.results.atomic import write_text
 from plmdepth.results.identity import place_of
 from plmdepth.results.processes import is_first
-from plmdepth.results.workers import WORKERS, WorkerFailedError, end_with_the_first
+from plmdepth.results.workers import WORKERS, end_with_the_first
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
+_MOST_NAMES = 3  # of measurements in the name of a comparison
 _PATIENCE = 30.0  # seconds that the other processes of a run are given to end
-_STORAGE_ERRORS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EISDIR: "a folder stands where a file is needed",
-    errno.ENOTDIR: "a file stands where a folder is needed",
-    errno.EEXIST: "a file stands where a folder is needed",
-}
 
 Task = Callable[[DictConfig, Console], Path]
 """Runs one cell and returns the folder of its record."""
@@ -75,7 +69,8 @@ def main(conf: Path, entry: str, task: Task) -> int:
 
 def _main(conf: Path, entry: str, task: Task) -> int:
     flags, overrides = split_arguments(sys.argv[1:])
-    console = Console()
+    never_fail_at_a_letter()
+    console = Console(markup=False, emoji=False)  # a path may hold [brackets] and :colons:
     if {"-h", "--help"} & set(flags):
         console.print(help_text(conf, entry), highlight=False, markup=False, soft_wrap=True)
         return DONE
@@ -105,7 +100,10 @@ def _is_interruption(stop: BaseException) -> bool:
 
 def _planned(conf: Path, entry: str, flags: list[str], overrides: list[str], console: Console) -> list[str]:
     """Check the overrides, show what a sweep will run, and return them with families replaced by their scales."""
-    overrides = expanded(conf, flags, overrides)
+    today = of_today(overrides)
+    if note := note_on(entry, flags, overrides, today):
+        console.print(f"  note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    overrides = expanded(conf, flags, with_quoted_paths(today, is_sweep(flags)))
     check_overrides(conf, entry, overrides)
     check_alone(flags, overrides)
     if not is_sweep(flags):
@@ -129,12 +127,12 @@ def _attempt(task: Task, config: DictConfig, console: Console) -> Outcome:
     except InputError as error:
         return Outcome(name, _refuse(str(error)), str(error))
     except OSError as error:
-        if (reason := _storage_reason(error)) is None:
-            return _failed(name, error)
+        if (reason := storage_reason(error)) is None:
+            return _failed(name, failure(error, Path(str(config.outputs))))
         message = f"cannot write the record: {reason}; nothing was lost, give outputs=DIR"
         return Outcome(name, _refuse(message), message)
     except Exception as error:  # noqa: BLE001 (any failure of a cell is reported and the sweep goes on)
-        return _failed(name, error)
+        return _failed(name, failure(error, Path(str(config.outputs))))
     finally:
         gc.collect()  # the model of a cell goes before the next one comes
 
@@ -147,12 +145,7 @@ def _check_shared(config: DictConfig) -> None:
         check_shared(config)
 
 
-def _failed(name: str, error: Exception) -> Outcome:
-    if isinstance(error, WorkerFailedError):
-        print(error.said, end="", file=sys.stderr)
-    else:
-        traceback.print_exception(error)
-    message = f"{type(error).__name__}: {error}".splitlines()[0]
+def _failed(name: str, message: str) -> Outcome:
     print(f"failed: {message}", file=sys.stderr)
     return Outcome(name, FAILED, message)
 
@@ -162,13 +155,6 @@ def _refuse(message: str) -> int:
     return WRONG_INPUT
 
 
-def _storage_reason(error: OSError) -> str | None:
-    """Return what is wrong with the storage, and where; None if it is something else."""
-    reason = _STORAGE_ERRORS.get(error.errno or 0)
-    place = f" ({error.filename})" if error.filename else ""
-    return reason and f"{reason}{place}"
-
-
 def _compare(outcomes: list[Outcome], console: Console) -> int:
     """Show the cells of a sweep side by side and keep their scalars beside the records; return the exit code."""
     folders = [outcome.folder for outcome in outcomes if outcome.folder is not None]
@@ -176,12 +162,18 @@ def _compare(outcomes: list[Outcome], console: Console) -> int:
     print_comparison(rows, [(each.cell, each.message) for each in outcomes if each.folder is None], console)
     if not (table := comparison_csv(rows)):
         return DONE
-    path = place_of(folders[0]).outputs / "comparison.csv"
+    place = place_of(folders[0])
+    of_this_sweep = hashlib.sha256("".join(sorted(folder.name for folder in folders)).encode()).hexdigest()[:8]
+    name = "-".join([*dict.fromkeys(row.place.measurement for row in rows)][:_MOST_NAMES])
+    latest, own = place.outputs / "comparison.csv", place.outputs / "comparisons" / f"{name}-{of_this_sweep}.csv"
+    path = own
     try:
-        write_text(path, table)
+        own.parent.mkdir(parents=True, exist_ok=True)
+        for path in (own, latest):
+            write_text(path, table)
     except OSError as error:
-        return _refuse(f"cannot write {path}: {_storage_reason(error) or error}; the records are whole")
-    console.print(f"  comparison: {path}", highlight=False, soft_wrap=True)
+        return _refuse(f"cannot write {path}: {storage_reason(error) or error}; the records are whole")
+    console.print(f"  comparison: {own} (the latest: {latest})", highlight=False, soft_wrap=True)
     return DONE
 
 

@@ -13,8 +13,8 @@ analyze.py: measure what each layer of a protein language model does.
   python analyze.py -m model=tiny_masked,tiny_autoregressive metric=logit_lens,residual
   python analyze.py -m model=tiny_masked,tiny_autoregressive metric=effective_depth   ends in a table over models
   python analyze.py metric=logit_lens lens=tuned lens.path=DIR   with a lens that train.py fitted
-  python analyze.py metric=early_exit probe_run=PATH   how many layers a task needs; with a probe that train.py fitted
-  python analyze.py metric=early_exit probe_run=PATH predict=my.fasta    labels of new proteins, to predict_to=FILE
+  python analyze.py exit=early probe_run=PATH     how many layers a task needs; with a probe that train.py fitted
+  python analyze.py exit=early probe_run=PATH predict=my.fasta    labels of new proteins, to predict_to=FILE
 
 A cell is model x dataset x metric; -m runs a grid of them. A record is written to
 outputs/analyze/<model>/<dataset>/<metric>/<id>/; a finished cell is not run again (force=true repeats it).
@@ -37,8 +37,8 @@ _KEYS = {
   model.weights=hub|bundled|random|PATH   model.miniature=true   model.dtype=float32|bfloat16|float16
   dataset.path=FILE   dataset.limit=N   dataset.max_length=N   dataset.length_policy=error|truncate|skip
   objective.mask_fraction=0.15   objective.noise_levels=[0.2,0.8]   control.layers=[7,8]   lens.path=DIR
-  metric.threshold=X   metric.fallback=last|most_confident   metric.temperature=true   metric.residue_share=0.8
-  metric.confidence=max_probability|mean_certainty
+  exit.threshold=X   exit.fallback=last|most_confident   exit.temperature=true   exit.residue_share=0.8
+  exit.confidence=max_probability|mean_certainty
 """,
     "train": """\
   training.steps=N   training.batch_size=N   training.learning_rate=X   objective.mask_fraction=0.3

@@ -1,5 +1,6 @@
 """Checking a command line before Hydra runs it, so that a slip is one line that names the nearest valid word."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from plmdepth.commands.nearest import nearest
+from plmdepth.commands.paths import advice_on
 from plmdepth.errors import InputError
+
+_OTHER = {"analyze": "train", "train": "analyze"}
 
 
 def config_groups(conf: Path) -> dict[str, list[str]]:
@@ -36,6 +40,7 @@ def check_overrides(conf: Path, entry: str, arguments: Sequence[str]) -> None:
     """
     overrides = _parsed(arguments)
     groups = _groups_of(conf, entry)
+    _check_entry(conf, entry, overrides, arguments)
     for override in overrides:
         if override.key_or_group in groups:
             _check_options(override, groups[override.key_or_group])
@@ -49,9 +54,35 @@ def _parsed(arguments: Sequence[str]) -> list[Override]:
     try:
         return list(OverridesParser.create().parse_overrides(list(arguments)))
     except OverrideParseException as error:
-        raise InputError(
-            f"cannot read {error.override!r}; write key=value (quote values with spaces or brackets for the shell)"
-        ) from error
+        raise InputError(f"cannot read {error.override!r}; {advice_on(error.override)}") from error
+
+
+def _check_entry(conf: Path, entry: str, overrides: Sequence[Override], arguments: Sequence[str]) -> None:
+    """Refuse what belongs to the other entry point.
+
+    Raises:
+        InputError: it does; the message has the command.
+    """
+    own, other = _heads(conf, entry), _OTHER[entry]
+    for override in overrides:
+        key = override.key_or_group
+        alien = key.partition(".")[0] in _heads(conf, other) - own
+        preset = conf / key / f"{override.value()}.yaml"
+        if alien or (key == "experiment" and preset.exists() and _overridden(preset) - own):
+            whole = shlex.join(["python", f"{other}.py", *arguments])
+            raise InputError(f"{override.input_line} is an option of {other}.py; run {whole}")
+
+
+def _heads(conf: Path, entry: str) -> set[str]:
+    """Return the groups and the first words of the keys of an entry point."""
+    return {*_groups_of(conf, entry), *(str(key) for key in OmegaConf.load(conf / f"{entry}.yaml"))}
+
+
+def _overridden(preset: Path) -> set[str]:
+    """Return the groups that a preset chooses an option of."""
+    defaults = OmegaConf.select(OmegaConf.load(preset), "defaults", default=[])
+    words = [str(key).split() for item in defaults if isinstance(item, DictConfig) for key in item]
+    return {name[-1].strip("/") for name in words if name[0] == "override"}
 
 
 def _groups_of(conf: Path, entry: str) -> dict[str, list[str]]:
@@ -63,6 +94,8 @@ def _groups_of(conf: Path, entry: str) -> dict[str, list[str]]:
 
 def _check_key(override: Override, known: set[str], choices: Sequence[str]) -> None:
     key = override.key_or_group
+    if key.startswith("hydra.") and key.endswith("._target_"):
+        raise InputError(f"{key} would run other code than this package's; leave it out")
     if override.is_delete():
         raise InputError(f"~{key} would leave a hole in the configuration; choose another option instead")
     if override.value() == {}:

@@ -1,6 +1,7 @@
-"""``metric=early_exit probe_run=PATH predict=FASTA``: labels of new proteins from a trained probe."""
+"""``exit=early probe_run=PATH predict=FASTA``: labels of new proteins from a trained probe."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from plmdepth.commands.early_exit import configured_exit, probe_run
-from plmdepth.commands.objects import build
+from plmdepth.cells.context import RunContext
 from plmdepth.early_exit.prediction import LEFT_OUT, Predictor, Tally, predict_records, predictor_of
 from plmdepth.early_exit.run import ExitCell
 from plmdepth.early_exit.trained import load_probe
@@ -21,42 +21,39 @@ from plmdepth.errors import InputError
 from plmdepth.proteins.fasta import read_fasta
 from plmdepth.proteins.selection import LengthPolicy, Rules
 from plmdepth.report.exit_answers import leaving
-from plmdepth.results.atomic import write_json
+from plmdepth.results.file_set import writing_set
 from plmdepth.results.growing_table import ENDINGS, GrowingTable
 from plmdepth.results.identity import Identity
 from plmdepth.results.provenance import environment
 
 
-def predict(config: DictConfig, console: Console) -> Path:
+def predict(run: RunContext, config: DictConfig, console: Console) -> Path:
     """Predict a FASTA file and write a row a protein, what was left out, and how it was done; return the folder.
 
     Raises:
         InputError: something in the configuration or the file is wrong.
     """
-    started, known, fasta = time.perf_counter(), probe_run(config), Path(str(config.predict)).expanduser()
-    cell, rules = configured_exit(config, known), _rules(known)
-    folder = _place(cell).folder(Path(config.outputs))
-    target = _target(config, folder, fasta)
+    started, fasta = time.perf_counter(), Path(str(config.predict)).expanduser()
+    cell, rules = ExitCell.of(run), _rules(run)
+    folder = _place(cell).folder(run.outputs)
+    files = _files(config, folder, fasta)
     n_records = sum(
         1 for _ in read_fasta(fasta, "predict")
     )  # what is wrong with the file shows before a model is loaded
     predictor = predictor_of(load_probe(cell.probe, cell.run), cell.study)
-    left_out = target.with_name(f"{target.stem}.left_out{target.suffix}")
-    tables = GrowingTable(target, predictor.schema), GrowingTable(left_out, LEFT_OUT)
-    with _progress(console, n_records) as advance, tables[1], tables[0]:
-        tally = predict_records(predictor, read_fasta(fasta, "predict"), rules, tables, advance)
-    about = _about(cell, predictor, tally, fasta)
-    write_json(
-        target.with_name(f"{target.name}.json"), about | {"wall_seconds": round(time.perf_counter() - started, 3)}
-    )
-    _say(console, predictor, tally, target, left_out)
+    with writing_set(files) as (staged, staged_left_out, staged_about):
+        tables = GrowingTable(staged, predictor.schema), GrowingTable(staged_left_out, LEFT_OUT)
+        with _progress(console, n_records) as advance, tables[0], tables[1]:
+            tally = predict_records(predictor, read_fasta(fasta, "predict"), rules, tables, advance)
+        about = {**_about(cell, predictor, tally, fasta), "wall_seconds": round(time.perf_counter() - started, 3)}
+        staged_about.write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    _say(console, predictor, tally, *files[:2])
     return folder
 
 
-def _rules(known: DictConfig) -> Rules:
+def _rules(run: RunContext) -> Rules:
     """Return the rules of the probe's run, none of them fatal: what it would stop at is left out and listed."""
-    dataset, model = build(known, "dataset"), build(known, "model").resolved()
-    rules: Rules = dataset.rules(model.max_length, known.seed)
+    rules = run.dataset.rules(run.model.resolved().max_length, run.seed)
     policy: LengthPolicy = "truncate" if rules.length_policy == "truncate" else "skip"
     return replace(rules, length_policy=policy, invalid="skip", limit=None)
 
@@ -66,22 +63,28 @@ def _place(cell: ExitCell) -> Identity:
     return replace(cell.probe.identity, entry="predictions")
 
 
-def _target(config: DictConfig, folder: Path, fasta: Path) -> Path:
-    """Return the file to write.
+def _files(config: DictConfig, folder: Path, fasta: Path) -> tuple[Path, Path, Path]:
+    """Return the files to write: the predictions, what was left out, and how it was done.
 
     Raises:
-        InputError: it has another ending, or is there already, or would take the place of what is read.
+        InputError: the first has another ending, or is there already, or one would take the place of what is read.
     """
     name = Path(fasta.name.removesuffix(".gz")).stem or "predictions"
     target = folder / f"{name}.csv" if config.predict_to is None else Path(str(config.predict_to)).expanduser()
     if target.suffix not in ENDINGS:
         raise InputError(f"predict_to={config.predict_to}: the name of a file that ends in {' or '.join(ENDINGS)}")
-    if target.is_dir() or (target.exists() and target.samefile(fasta)):
-        what = "a folder" if target.is_dir() else "the file to predict"
-        raise InputError(f"predict_to={target} is {what}; give the name of a new file")
+    left_out, about = (
+        target.with_name(f"{target.stem}.left_out{target.suffix}"),
+        target.with_name(f"{target.name}.json"),
+    )
+    for path in (target, left_out, about):
+        if path.is_dir() or (path.exists() and path.samefile(fasta)):
+            what = "a folder" if path.is_dir() else "the file to predict"
+            whose = f"predict_to={target} is" if path == target else f"predict_to={target} also writes {path}, which is"
+            raise InputError(f"{whose} {what}; give the name of a new file")
     if target.exists() and not config.force:
         raise InputError(f"{target} is there already; force=true replaces it, predict_to=FILE writes another")
-    return target
+    return target, left_out, about
 
 
 def _about(cell: ExitCell, predictor: Predictor, tally: Tally, fasta: Path) -> dict[str, Any]:

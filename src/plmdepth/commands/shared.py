@@ -8,6 +8,7 @@ from plmdepth.commands.sweeps import is_sweep
 from plmdepth.errors import InputError
 
 ONE_AT_A_TIME = "run one cell at a time with trainer=ddp: leave out -m, or use trainer=gpu or trainer=cpu"
+ALONE = "runs in one process; use trainer=gpu or trainer=cpu"
 
 
 def is_shared(config: DictConfig) -> bool:

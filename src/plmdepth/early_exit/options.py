@@ -1,4 +1,4 @@
-"""``metric=early_exit``: how leaving early is studied."""
+"""``exit=early``: how leaving early is studied."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,6 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from plmdepth.cells.cell import Cell
+from plmdepth.cells.context import RunContext
 from plmdepth.early_exit.confidence import CERTAINTIES, RESIDUE_SHARE, CertaintyName, ProteinConfidence
 from plmdepth.early_exit.policy import Fallback
 from plmdepth.errors import InputError
@@ -48,15 +50,28 @@ class EarlyExitStudy:
     def __post_init__(self) -> None:
         for option in ("thresholds", "n_replicates", "rounds"):
             if getattr(self, option) < 2:
-                raise InputError(f"metric.{option} must be at least 2, got {getattr(self, option)}")
+                raise InputError(f"exit.{option} must be at least 2, got {getattr(self, option)}")
         if self.timed is not None and self.timed < 1:
-            raise InputError(f"metric.timed must be at least 1, got {self.timed}; null times all")
+            raise InputError(f"exit.timed must be at least 1, got {self.timed}; null times all")
         if self.threshold is not None and self.threshold < 0:
-            raise InputError(f"metric.threshold={self.threshold}: a confidence from 0 (leave at layer 1) to 1 (stay)")
+            raise InputError(f"exit.threshold={self.threshold}: a confidence from 0 (leave at layer 1) to 1 (stay)")
         if self.residue_share is not None and not 0 < self.residue_share <= 1:
-            raise InputError(f"metric.residue_share={self.residue_share}: a share above 0 and at most 1")
+            raise InputError(f"exit.residue_share={self.residue_share}: a share above 0 and at most 1")
         if not self.memory_gigabytes > 0:
-            raise InputError(f"metric.memory_gigabytes must be above 0, got {self.memory_gigabytes}")
+            raise InputError(f"exit.memory_gigabytes must be above 0, got {self.memory_gigabytes}")
+
+    def cell(self, run: RunContext) -> Cell:
+        """Return the cell that studies all thresholds.
+
+        Raises:
+            InputError: something in the configuration is wrong, or is for predictions alone.
+        """
+        given = [option for option in ("threshold", "fallback") if getattr(self, option) is not None]
+        if given:
+            raise InputError(f"exit.{given[0]} is for predictions; add predict=FASTA or leave it out")
+        from plmdepth.early_exit.run import ExitCell  # noqa: PLC0415 (a cell knows what it studies)
+
+        return ExitCell.of(run)
 
     def protein_confidence(self, kind: Kind) -> ProteinConfidence:
         """Return how sure heads are of a protein of a task.
@@ -69,12 +84,12 @@ class EarlyExitStudy:
         """
         if self.confidence == "mean_certainty" and kind != "multilabel":
             raise InputError(
-                "metric.confidence=mean_certainty is for tasks with many labels a protein; this one has one label "
-                f"a {'residue' if kind == 'residue' else 'protein'}: use metric.confidence=max_probability"
+                "exit.confidence=mean_certainty is for tasks with many labels a protein; this one has one label "
+                f"a {'residue' if kind == 'residue' else 'protein'}: use exit.confidence=max_probability"
             )
         if self.residue_share is not None and kind != "residue":
             raise InputError(
-                f"metric.residue_share={self.residue_share} is for labels of residues; this task labels proteins: "
+                f"exit.residue_share={self.residue_share} is for labels of residues; this task labels proteins: "
                 "leave it out"
             )
         share = (self.residue_share or RESIDUE_SHARE) if kind == "residue" else 1.0

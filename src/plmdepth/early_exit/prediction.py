@@ -192,8 +192,8 @@ def _no_loss(study: EarlyExitStudy, valid: Said, metric: str, fallback: Fallback
     found = picked[(picked["goal"] == "no_loss") & (picked["fallback"] == fallback)]["threshold"]
     if found.empty:
         raise InputError(
-            f"with metric.fallback={fallback} no threshold keeps the last layer's {metric} on validation; "
-            "give metric.threshold=X, or take metric.fallback=last"
+            f"with exit.fallback={fallback} no threshold keeps the last layer's {metric} on validation; "
+            "give exit.threshold=X, or take exit.fallback=last"
         )
     return float(found.iloc[0])
 

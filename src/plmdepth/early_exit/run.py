@@ -1,37 +1,39 @@
 """One early-exit cell: from a trained probe to what leaving early gains, measured on paper and in seconds."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
 from plmdepth.analysis.tables import CurveLabels, curve_table
+from plmdepth.cells.cell import Cell, Findings
+from plmdepth.cells.context import RunContext
 from plmdepth.early_exit.options import EarlyExitStudy
 from plmdepth.early_exit.reliability import reliability_table
 from plmdepth.early_exit.spoken import check_memory, fitted_temperatures, listen, said_of
 from plmdepth.early_exit.study import Said, choices, exit_table
 from plmdepth.early_exit.trained import TrainedProbe, load_probe
 from plmdepth.early_exit.walltime import relation, wall_times
+from plmdepth.errors import InputError
 from plmdepth.metrics.accumulators import Estimate
 from plmdepth.metrics.quantity import Quantity
 from plmdepth.probes.layerwise.cell import ProbeCell, check_all_layers
-from plmdepth.results.atomic import write_json
-from plmdepth.results.cell_folder import writing_cell
-from plmdepth.results.identity import SCHEMA, Identity
-from plmdepth.results.provenance import environment
+from plmdepth.results.identity import Identity
+from plmdepth.results.result import Measured
 
 _TIMED_THRESHOLDS = 6
 _SPLITS = ("valid", "test")
+# Of prediction alone, as the study tries all; and what a number does not depend on.
+_WITHOUT_NUMBERS = ("threshold", "fallback", "memory_gigabytes")
 
 
 @dataclass(frozen=True)
-class ExitCell:
+class ExitCell(Cell):
     """One cell: a trained probe, left early.
 
     Attributes:
@@ -62,36 +64,36 @@ class ExitCell:
         facts = {**known.facts, "probe_run": known.id, "metric": dict(self.options)}
         return Identity("analyze", known.model, known.dataset, self.study.name, facts)
 
+    @classmethod
+    def of(cls, run: RunContext) -> Self:
+        """Return the cell of a study.
 
-def run_exit_cell(cell: ExitCell, folder: Path, config: str, draw: Callable[[Path], object] | None = None) -> None:
-    """Study leaving early and write the tables to ``folder``.
+        Raises:
+            InputError: there is no trained probe with heads, or it does not fit.
+        """
+        assert run.trained is not None
+        probe = run.trained.run.asked.cell(run.trained.run)
+        if not isinstance(probe, ProbeCell):
+            raise InputError(f"probe_run={run.trained.folder} is no run of heads; choose one of probe=linear or mlp")
+        options = {key: value for key, value in run.deciding["exit"].items() if key not in _WITHOUT_NUMBERS}
+        return cls(probe, run.trained.folder, run.asked, options)
 
-    Args:
-        cell: the cell.
-        folder: its folder.
-        config: the resolved configuration.
-        draw: adds figures to a folder with all other files of the record.
-    """
-    with writing_cell(folder, config) as staging:
-        started = time.perf_counter()
-        probe = load_probe(cell.probe, cell.run)
-        rule = cell.study.protein_confidence(cell.probe.task.kind)
-        check_memory(cell.probe.task, _SPLITS, probe.stack.n_layers, cell.study.memory_gigabytes)
+    def measure(self, staging: Path) -> Findings:
+        """Study leaving early; write the tables."""
+        probe = load_probe(self.probe, self.run)
+        rule = self.study.protein_confidence(self.probe.task.kind)
+        check_memory(self.probe.task, _SPLITS, probe.stack.n_layers, self.study.memory_gigabytes)
         spoken = {split: listen(probe, split) for split in _SPLITS}
-        plain = said_of(probe, "test", spoken["test"], rule, cell.study.n_replicates)
-        if cell.study.temperature:
+        plain = said_of(probe, "test", spoken["test"], rule, self.study.n_replicates)
+        if self.study.temperature:
             probe = replace(probe, temperatures=fitted_temperatures(probe, spoken["valid"]))
-        said = {split: said_of(probe, split, spoken[split], rule, cell.study.n_replicates) for split in _SPLITS}
-        scaled = {"scaled": said["test"]} if cell.study.temperature else {}
-        tables = {**_tables(cell, probe, said), "reliability": reliability_table({"plain": plain, **scaled})}
+        said = {split: said_of(probe, split, spoken[split], rule, self.study.n_replicates) for split in _SPLITS}
+        scaled = {"scaled": said["test"]} if self.study.temperature else {}
+        tables = {**_tables(self, probe, said), "reliability": reliability_table({"plain": plain, **scaled})}
         for name, table in tables.items():
             table.to_csv(staging / f"{name}.csv", index=False)
-        _write_curves(cell, probe, said["test"], staging)
-        about = {**environment(), "device": str(probe.device), "dtype": cell.probe.model.dtype}
-        seconds = time.perf_counter() - started
-        write_json(staging / "result.json", _result(cell, folder, tables, said["test"], probe, about, seconds))
-        if draw is not None:
-            draw(staging)
+        _write_curves(self, probe, said["test"], staging)
+        return _findings(self, tables, said["test"], probe)
 
 
 def _tables(cell: ExitCell, probe: TrainedProbe, said: Mapping[str, Said]) -> dict[str, pd.DataFrame]:
@@ -129,15 +131,7 @@ def _in_nats(name: str, said: Said) -> bool:
     return "aurc" in name and said.kind == "multilabel"
 
 
-def _result(
-    cell: ExitCell,
-    folder: Path,
-    tables: Mapping[str, pd.DataFrame],
-    said: Said,
-    probe: TrainedProbe,
-    about: Mapping[str, Any],
-    seconds: float,
-) -> dict[str, Any]:
+def _findings(cell: ExitCell, tables: Mapping[str, pd.DataFrame], said: Said, probe: TrainedProbe) -> Findings:
     metric = cell.probe.task.metrics[0]
     scalars: dict[str, float] = {f"time_{name}": value for name, value in relation(tables["seconds"]).items()}
     intervals: dict[str, Any] = dict.fromkeys(scalars)
@@ -149,20 +143,17 @@ def _result(
         intervals[f"{name}_{metric}"] = {"low": row[f"{metric}_low"], "high": row[f"{metric}_high"]}
         gap = {"low": row["difference_to_last_low"], "high": row["difference_to_last_high"]}
         intervals[f"{name}_gain"] = gap
-    return {
-        "schema": SCHEMA,
-        "identity": {"id": folder.name, **cell.identity.facts},
-        "scalars": {name: value if value == value else None for name, value in scalars.items()},  # noqa: PLR0124 (NaN)
-        "scalar_intervals": intervals,
+    measured = Measured(
+        device=str(probe.device),
+        dtype=cell.probe.model.dtype,
+        sequences_measured=len(said.proteins),
+        sequences_skipped={},
+        letters_changed=cell.probe.task.changes,
+    )
+    sections = {
         "metric": metric,
         "confidence": cell.study.confidence,
         "residue_share": said.rule.share if said.kind == "residue" else None,
         "temperatures": [round(each, 4) for each in probe.temperatures.tolist()],
-        "provenance": {
-            **about,
-            "wall_seconds": round(seconds, 3),
-            "sequences_measured": len(said.proteins),
-            "sequences_skipped": {},
-            "letters_changed": dict(cell.probe.task.changes),
-        },
     }
+    return Findings(scalars, intervals, measured, sections)

@@ -60,7 +60,7 @@ def check_memory(task: Task, splits: Sequence[str], n_layers: int, gigabytes: fl
     size = 4 * _COPIES * (n_layers + 1) * rows * len(task.classes) / _GIGABYTE
     if size > gigabytes:
         raise InputError(
-            f"the answers of all heads take {size:.2f} GB, metric.memory_gigabytes is {gigabytes}; raise it, or train "
+            f"the answers of all heads take {size:.2f} GB, exit.memory_gigabytes is {gigabytes}; raise it, or train "
             "the probe on a task with fewer proteins in valid and test"
         )
 

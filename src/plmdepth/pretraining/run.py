@@ -1,12 +1,10 @@
 """One pretraining cell: from a recipe to weights, a log, scores and a model card."""
 
-import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pytorch_lightning import Trainer
@@ -15,6 +13,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from plmdepth.analysis.batches import Batch
+from plmdepth.cells.cell import Cell, Findings
+from plmdepth.cells.context import RunContext
+from plmdepth.cells.inputs import check_objective
+from plmdepth.errors import InputError
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.spelling.spelling import Spelling
@@ -23,17 +25,16 @@ from plmdepth.objectives.objective import Objective
 from plmdepth.pretraining.card import model_card
 from plmdepth.pretraining.module import Pretrainer
 from plmdepth.pretraining.recipe import Recipe
-from plmdepth.pretraining.score import Score, score
+from plmdepth.pretraining.score import score
 from plmdepth.proteins.datasets.demo import DemoDataset
 from plmdepth.proteins.grammar.sampling import sample_proteins
-from plmdepth.results.atomic import write_json, write_text
-from plmdepth.results.cell_folder import writing_cell
-from plmdepth.results.identity import SCHEMA, Identity
-from plmdepth.results.provenance import environment
+from plmdepth.results.atomic import write_text
+from plmdepth.results.identity import Identity
+from plmdepth.results.result import Measured
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class Pretraining(Cell):
     """One cell: model x grammar x recipe (x seed).
 
     Attributes:
@@ -62,6 +63,50 @@ class Pretraining:
         facts = {"model": model, "grammar": self.dataset.grammar_seed, "seed": self.seed, **self.options}
         return Identity("train", self.model.name, self.dataset.name, self.recipe.name, facts)
 
+    @classmethod
+    def of(cls, run: RunContext) -> Self:
+        """Return the cell of a recipe.
+
+        Raises:
+            InputError: model, objective and data set do not fit together.
+        """
+        if not isinstance(run.dataset, DemoDataset):
+            raise InputError("pretraining needs dataset=demo: only there is the best possible loss known")
+        check_objective(run.model, run.objective)
+        return cls(
+            model=run.model,
+            dataset=run.dataset,
+            objective=run.objective,
+            recipe=run.asked,
+            trainer=run.trainer,
+            seed=run.seed,
+            options=run.options("objective", "training"),
+        )
+
+    def measure(self, staging: Path) -> Findings:
+        """Train the model and score it; write weights, log and card."""
+        torch.manual_seed(self.seed)
+        model = replace(self.model.resolved(), weights="random")
+        module = build_module(model)
+        anatomy = model.anatomy(module)
+        device = _fit(self, Pretrainer(module, anatomy, self.recipe), model.spelling, staging)
+        stack = LayerStack(module=module, anatomy=anatomy, spelling=model.spelling)
+        valid = list(sample_proteins(self.dataset.grammar_seed, "valid", self.recipe.valid_size))
+        scores = score(stack, self.objective, valid, self.seed)
+        module.save_pretrained(staging / "weights")
+        card = model_card(model, self.objective, self.recipe, scores, _overrides(self))
+        write_text(staging / "weights" / "README.md", card)
+        scalars = {f"{part}/{name}": value for part, each in scores.items() for name, value in asdict(each).items()}
+        measured = Measured(
+            device=str(device),
+            dtype=model.dtype,
+            sequences_fitted=self.recipe.steps * self.recipe.batch_size,
+            sequences_measured=len(valid),
+            sequences_skipped={},
+            letters_changed={},
+        )
+        return Findings(scalars, dict.fromkeys(scalars), measured)
+
 
 class _GrammarBatches(TorchDataset[Batch]):
     """Batches of new proteins: number k holds proteins ``k * size .. (k + 1) * size`` of a split."""
@@ -78,31 +123,8 @@ class _GrammarBatches(TorchDataset[Batch]):
         return Batch(proteins, self._cell.objective.for_training().present(proteins, self._spelling, self._cell.seed))
 
 
-def run_pretraining(cell: Pretraining, folder: Path, config: str) -> None:
-    """Train the model and write weights, log, scores and card to ``folder``."""
-    with writing_cell(folder, config) as staging:
-        started = time.perf_counter()
-        torch.manual_seed(cell.seed)
-        model = replace(cell.model.resolved(), weights="random")
-        module = build_module(model)
-        anatomy = model.anatomy(module)
-        _fit(cell, Pretrainer(module, anatomy, cell.recipe), model.spelling, staging)
-        stack = LayerStack(module=module, anatomy=anatomy, spelling=model.spelling)
-        valid = list(sample_proteins(cell.dataset.grammar_seed, "valid", cell.recipe.valid_size))
-        scores = score(stack, cell.objective, valid, cell.seed)
-        module.save_pretrained(staging / "weights")
-        card = model_card(model, cell.objective, cell.recipe, scores, _overrides(cell))
-        write_text(staging / "weights" / "README.md", card)
-        result = {
-            "schema": SCHEMA,
-            "identity": {"id": folder.name, **cell.identity.facts},
-            "scalars": _scalars(scores),
-            "provenance": {**environment(), "wall_seconds": round(time.perf_counter() - started, 3)},
-        }
-        write_json(staging / "result.json", result)
-
-
-def _fit(cell: Pretraining, pretrainer: Pretrainer, spelling: Spelling, staging: Path) -> None:
+def _fit(cell: Pretraining, pretrainer: Pretrainer, spelling: Spelling, staging: Path) -> torch.device:
+    """Train, and return the device that it was done on."""
     recipe = cell.recipe
     trainer = cell.trainer(
         max_epochs=1,  # the training data are as many batches as the recipe has steps
@@ -121,12 +143,7 @@ def _fit(cell: Pretraining, pretrainer: Pretrainer, spelling: Spelling, staging:
     (staging / "weights").mkdir()
     (staging / "metrics.csv").rename(staging / "weights" / "log.csv")
     (staging / "hparams.yaml").unlink(missing_ok=True)
-
-
-def _scalars(scores: Mapping[str, Score]) -> dict[str, float | None]:
-    """Return the scores by ``part/name``; JSON has no NaN, so a score of no target is null."""
-    named = {f"{part}/{name}": value for part, each in scores.items() for name, value in asdict(each).items()}
-    return {name: None if math.isnan(value) else value for name, value in named.items()}
+    return trainer.strategy.root_device
 
 
 def _overrides(cell: Pretraining) -> str:

@@ -114,7 +114,8 @@ def notes(record: Record) -> Sequence[str]:
     """Return what was left out or changed on the way."""
     provenance = record.result["provenance"]
     skipped = [f"{count} skipped: {reason}" for reason, count in provenance["sequences_skipped"].items()]
-    return skipped + [f"{kind}: {count}" for kind, count in provenance["letters_changed"].items()]
+    changed = [f"{kind}: {count}" for kind, count in provenance["letters_changed"].items()]
+    return [*skipped, *changed, *provenance.get("notes", ())]
 
 
 def _line(curves: pd.DataFrame, quantity: str, component: str) -> pd.DataFrame:

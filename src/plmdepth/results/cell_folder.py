@@ -5,7 +5,9 @@ Repeating a finished cell leaves the old record valid until the new one is whole
 """
 
 import os
+import re
 import shutil
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
@@ -13,11 +15,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from plmdepth.errors import InputError
 from plmdepth.results.atomic import write_json, write_text
 from plmdepth.results.identity import SCHEMA
 from plmdepth.results.processes import is_first, last_words
 from plmdepth.results.record import is_finished
-from plmdepth.results.workers import WORKERS
+from plmdepth.results.workers import WORKERS, WorkerFailedError
+
+TRACEBACK = "error.txt"
+"""What went wrong in a cell, in full; it goes when the cell is finished."""
+
+_STAGED = re.compile(r"\..*?(\d+)\.partial")
 
 
 def writing_cell(folder: Path, config: str) -> AbstractContextManager[Path]:
@@ -44,8 +52,8 @@ def _throwing_away() -> Iterator[Path]:
 def _writing(folder: Path, config: str) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     started, had_record = _now(), is_finished(folder)
+    _sweep(folder)
     staging = folder / f".{os.getpid()}.partial"
-    shutil.rmtree(staging, ignore_errors=True)  # of a killed process that had the same number
     staging.mkdir()
     try:
         if not had_record:
@@ -56,8 +64,10 @@ def _writing(folder: Path, config: str) -> Iterator[Path]:
         write_text(staging / "config.yaml", config)
         _write_status(folder, "running", started)
         _publish(staging, folder)
+        (folder / TRACEBACK).unlink(missing_ok=True)
         _write_status(folder, "done", started, ended=_now())
     except BaseException as error:
+        _write_traceback(folder, error)
         _give_up(folder, staging, started, f"{type(error).__name__}: {error}".rstrip(": "))
         raise
     finally:
@@ -70,6 +80,34 @@ def _give_up(folder: Path, staging: Path, started: str, reason: str) -> None:
     if not is_finished(folder):
         with suppress(OSError):  # a full disk: the status stays "running", which is not "done" either
             _write_status(folder, "failed", started, ended=_now(), error=reason)
+
+
+def _write_traceback(folder: Path, error: BaseException) -> None:
+    """Leave the traceback of what is a fault, and note on the error where it is."""
+    if isinstance(error, Exception) and not isinstance(error, InputError):
+        words = error.said if isinstance(error, WorkerFailedError) else ""
+        with suppress(OSError):
+            write_text(folder / TRACEBACK, words + "".join(traceback.format_exception(error)))
+            error.add_note(f"traceback: {folder / TRACEBACK}")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes have left, this one's namesake among them."""
+    for path in folder.glob(".*.partial"):
+        found = _STAGED.fullmatch(path.name)
+        if found and not _runs_elsewhere(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _runs_elsewhere(number: int) -> bool:
+    """Say whether a number is that of another process that is there."""
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return number != os.getpid()
 
 
 def _publish(staging: Path, folder: Path) -> None:

@@ -1,7 +1,6 @@
-"""A table that is written as the run goes, so that it never lies in memory whole; its file is whole or not there."""
+"""A table that is written as the run goes, so that it never lies in memory whole."""
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -33,10 +32,7 @@ class GrowingTable:
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._rows: _Rows = (_Parquet if path.suffix == ".parquet" else _Csv)(self._temporary, schema)
+        self._rows: _Rows = (_Parquet if path.suffix == ".parquet" else _Csv)(path, schema)
 
     def add(self, rows: Sequence[Sequence[Any]]) -> None:
         """Add rows, each in the order of the columns; of a parquet file they become a row group."""
@@ -49,12 +45,7 @@ class GrowingTable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._rows.close()
-            if kind is None:
-                self._temporary.replace(self._path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+        self._rows.close()
 
 
 class _Parquet:

@@ -76,12 +76,14 @@ def read_record(folder: Path) -> Record:
         raise InputError(
             f"{folder} holds no finished record; run the cell again (force=true if it says that it was done before)"
         )
-    matrices = folder / "matrices.safetensors"
+    matrices, curves = folder / "matrices.safetensors", folder / "curves.parquet"
+    trained = (folder / "weights").is_dir()  # a trained model has no curves
     try:
+        table = CURVE_COLUMNS.empty_table() if trained else pq.read_table(curves)
         return Record(
             folder=folder,
             result=result,
-            curves=pq.read_table(folder / "curves.parquet").to_pandas(),
+            curves=table.to_pandas(),
             config=(folder / "config.yaml").read_text(encoding="utf-8"),
             matrices=load_file(matrices) if matrices.exists() else {},
         )

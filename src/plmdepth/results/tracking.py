@@ -18,12 +18,22 @@ class Sink(Protocol):
 class Tracking(Protocol):
     """A tracking service."""
 
+    def check(self) -> None:
+        """Refuse what is known to be in vain before any work is done.
+
+        Raises:
+            InputError: it is.
+        """
+
     def run(self, identity: Identity) -> AbstractContextManager[Sink]:
         """Open a run for a cell; it is closed on leaving the context, also after an error."""
 
 
 class NoTracking:
     """``tracking=none``: the record on disk alone."""
+
+    def check(self) -> None:
+        """Refuse nothing."""
 
     @contextmanager
     def run(self, identity: Identity) -> Iterator[Sink]:  # noqa: ARG002

@@ -14,9 +14,12 @@ from typing import Any, Literal
 import pandas as pd
 import wandb
 
+from plmdepth.errors import InputError
 from plmdepth.results.identity import Identity, flat
 from plmdepth.results.record import Record
 
+_NOT_IN_A_NAME, _LONGEST_NAME = "/\\#?%:", 128
+_PATIENCE = 20  # seconds to wait for the service: the record is whole without it
 _HISTORY = "history.parquet"
 _SENT = ("curves.parquet", "sequences.parquet", _HISTORY, "result.json", "config.yaml")  # and all .csv: what is there
 
@@ -35,6 +38,27 @@ class WandbTracking:
     entity: str | None = None
     mode: Literal["offline", "online"] = "offline"
 
+    def __post_init__(self) -> None:
+        wrong = sorted({*self.project} & {*_NOT_IN_A_NAME})
+        if not self.project or len(self.project) > _LONGEST_NAME or wrong:
+            what = f"has {' '.join(wrong)} in it" if wrong else f"must have 1 to {_LONGEST_NAME} letters"
+            raise InputError(f"tracking.project={self.project} is no name of a project: it {what}")
+
+    def check(self) -> None:
+        """Refuse to send records where nobody is logged in.
+
+        Raises:
+            InputError: nobody is.
+        """
+        if self.mode == "offline":
+            return
+        try:
+            known, why = wandb.login(prompt=False, verify=False), "there is no key"
+        except wandb.errors.Error as error:
+            known, why = False, str(error).splitlines()[0].rstrip(".")
+        if not known:
+            raise InputError(f"tracking.mode=online: {why}; run wandb login, or take tracking.mode=offline")
+
     @contextmanager
     def run(self, identity: Identity) -> Iterator["WandbSink"]:
         """Open a run whose id is the cell's, so that a repeated cell replaces its run."""
@@ -48,7 +72,13 @@ class WandbTracking:
             job_type=identity.entry,
             config=flat({"entry": identity.entry, "dataset": identity.dataset, **identity.facts}),
             reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off"),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=_PATIENCE,
+                finish_timeout=_PATIENCE,
+                finish_timeout_raises=True,
+            ),
         )
         try:
             yield WandbSink(run)
@@ -66,15 +96,15 @@ class WandbSink:
 
     def publish(self, record: Record) -> None:
         """Send curves, history, table, scalars and files of a record."""
-        curves = record.curves
-        first = curves.iloc[0]
-        self.handle.config.update(
-            {name: _plain(first[name]) for name in ("family", "parameters", "n_layers", "objective")}
-        )
-        self._log(history(curves), "layer", beside=("depth",))
+        if len(curves := record.curves):  # a trained model has none
+            first = curves.iloc[0]
+            self.handle.config.update(
+                {name: _plain(first[name]) for name in ("family", "parameters", "n_layers", "objective")}
+            )
+            self._log(history(curves), "layer", beside=("depth",))
+            self.handle.log({"table/curves": wandb.Table(dataframe=curves)})
         if (path := record.folder / _HISTORY).exists():
             self._log(epochs(pd.read_parquet(path)), "epoch")
-        self.handle.log({"table/curves": wandb.Table(dataframe=curves)})
         self.handle.summary.update({k: v for k, v in record.result["scalars"].items() if v is not None})
         artifact = wandb.Artifact(f"record-{record.folder.name}", type="record")
         for path in sorted(each for each in record.folder.iterdir() if each.name in _SENT or each.suffix == ".csv"):

@@ -10,6 +10,7 @@ from torch import Tensor
 from plmdepth.analysis.batches import Batch
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.objectives.objective import Example
+from plmdepth.proteins.memory import reading
 from plmdepth.tuned_lens.batches import ShuffledPasses
 from plmdepth.tuned_lens.recipe import TunedLensRecipe
 from plmdepth.tuned_lens.target_states import divergence_from_model, target_states
@@ -50,7 +51,8 @@ class LensFitting(LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:  # noqa: ARG002 (Lightning's signature)
         """Return the loss of one batch."""
-        divergences = self.divergences(batch.example)
+        with reading(batch.proteins):
+            divergences = self.divergences(batch.example)
         self.log("train/kl", divergences.detach().mean(), batch_size=len(batch.proteins))
         return divergences.sum()
 

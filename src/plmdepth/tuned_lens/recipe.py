@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from safetensors.torch import save_file
 
+from plmdepth.cells.cell import Cell
+from plmdepth.cells.context import RunContext
 from plmdepth.errors import InputError
 from plmdepth.metrics.translators import DESCRIPTION_FILE, TRANSLATORS_FILE, LensDescription, Translators
 from plmdepth.results.atomic import write_json
@@ -43,6 +45,16 @@ class TunedLensRecipe:
             raise InputError(f"probe.weight_decay must be at least 0, got {self.weight_decay}")
         if not 0 < self.held_out < 1:
             raise InputError(f"probe.held_out must be above 0 and below 1, got {self.held_out}")
+
+    def cell(self, run: RunContext) -> Cell:
+        """Return the cell that fits the lens.
+
+        Raises:
+            InputError: something in the configuration is wrong.
+        """
+        from plmdepth.tuned_lens.run import LensCell  # noqa: PLC0415 (a cell knows its recipe)
+
+        return LensCell.of(run)
 
     def rate(self, step: int) -> float:
         """Return the learning rate at a step as a share of the highest."""

@@ -1,13 +1,11 @@
-"""One probe cell: from a recipe to a fitted lens, a log and its score by layer."""
+"""One tuned-lens cell: from a recipe to a fitted lens, a log and its score by layer."""
 
-import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,19 +15,19 @@ from torch.utils.data import DataLoader
 
 from plmdepth.analysis.batches import BatchedProteins
 from plmdepth.analysis.tables import CurveLabels, curve_table
+from plmdepth.cells.cell import Cell, Findings
+from plmdepth.cells.context import RunContext
+from plmdepth.cells.inputs import check_objective, inputs_of
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.weights import load_stack, weights_digest
-from plmdepth.metrics.accumulators import Estimate
 from plmdepth.metrics.translators import Translators, describe
 from plmdepth.objectives.objective import Objective
 from plmdepth.proteins.datasets.dataset import Dataset
 from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.selection import ProteinSet
-from plmdepth.results.atomic import write_json
-from plmdepth.results.cell_folder import writing_cell
-from plmdepth.results.identity import SCHEMA, Identity
-from plmdepth.results.provenance import environment
+from plmdepth.results.identity import Identity
+from plmdepth.results.result import Measured
 from plmdepth.results.sequence_table import SequenceTable
 from plmdepth.tuned_lens.batches import ShuffledPasses, hold_out
 from plmdepth.tuned_lens.fitting import LensFitting
@@ -38,7 +36,7 @@ from plmdepth.tuned_lens.scoring import QUANTITIES, LensScoring
 
 
 @dataclass(frozen=True)
-class LensCell:
+class LensCell(Cell):
     """One cell: model x dataset x tuned lens (x seed).
 
     Attributes:
@@ -73,42 +71,59 @@ class LensCell:
         }
         return Identity("train", self.model.name, self.dataset.name, self.recipe.name, facts)
 
+    @classmethod
+    def of(cls, run: RunContext) -> Self:
+        """Return the cell of a recipe.
 
-@dataclass(frozen=True)
-class _Proteins:
+        Raises:
+            InputError: model, objective and proteins do not fit together.
+        """
+        model = run.model.resolved()
+        check_objective(model, run.objective)
+        return cls(
+            model=model,
+            dataset=run.dataset,
+            proteins=inputs_of(model, run.dataset.proteins(model.max_length, run.seed)),
+            objective=run.objective,
+            recipe=run.asked,
+            trainer=run.trainer,
+            seed=run.seed,
+            options=run.options("objective", "probe"),
+        )
+
+    def measure(self, staging: Path) -> Findings:
+        """Fit the lens; write it, its log and its score."""
+        proteins = _Proteins(*hold_out(self.proteins.proteins, self.recipe.held_out, self.seed))
+        stack = load_stack(self.model, self.seed)
+        translators = _fit(self, stack, proteins, staging)
+        write_lens(staging / "lens", translators, describe(stack, self.model.name))
+        module = _score(self, stack, translators, proteins.held_out, staging / "sequences.parquet")
+        estimate = module.curves.compute()
+        labels = CurveLabels.of(self.model, stack, self.objective.name, self.dataset.name)
+        curves = curve_table(estimate, QUANTITIES, labels)
+        pq.write_table(curves.filter(pc.field("layer") < stack.n_layers), staging / "curves.parquet")
+        names = [quantity.name for quantity in QUANTITIES]
+        layers = dict(zip(names, estimate.value[:, :-1].tolist(), strict=True))  # divergence before and after, in nats
+        measured = Measured(
+            device=str(module.device),
+            dtype=self.model.dtype,
+            sequences_fitted=len(proteins.fitted),
+            sequences_measured=len(proteins.held_out),
+            sequences_skipped=Counter(record.kind for record in self.proteins.skipped),
+            letters_changed=self.proteins.changes,
+            notes=stack.notes,
+        )
+        return Findings(
+            scalars={f"mean_{name}": sum(values) / len(values) for name, values in layers.items()},
+            intervals={f"mean_{name}": None for name in names},
+            measured=measured,
+            sections={"layers": layers, "lens": {"translators": translators.digest}},
+        )
+
+
+class _Proteins(NamedTuple):
     fitted: tuple[Protein, ...]
     held_out: tuple[Protein, ...]
-
-
-def run_lens_cell(cell: LensCell, folder: Path, config: str) -> None:
-    """Fit the lens and write it, its log and its score to ``folder``."""
-    with writing_cell(folder, config) as staging:
-        started = time.perf_counter()
-        proteins = _Proteins(*hold_out(cell.proteins.proteins, cell.recipe.held_out, cell.seed))
-        stack = load_stack(cell.model, cell.seed)
-        translators = _fit(cell, stack, proteins, staging)
-        write_lens(staging / "lens", translators, describe(stack, cell.model.name))
-        module = _score(cell, stack, translators, proteins.held_out, staging / "sequences.parquet")
-        estimate = module.curves.compute()
-        curves = curve_table(estimate, QUANTITIES, _labels(cell, stack))
-        pq.write_table(curves.filter(pc.field("layer") < stack.n_layers), staging / "curves.parquet")
-        result = {
-            "schema": SCHEMA,
-            "identity": {"id": folder.name, **cell.identity.facts},
-            **_scalars(estimate),
-            "lens": {"translators": translators.digest},
-            "provenance": {
-                **environment(),
-                "device": str(module.device),
-                "dtype": cell.model.dtype,
-                "wall_seconds": round(time.perf_counter() - started, 3),
-                "sequences_fitted": len(proteins.fitted),
-                "sequences_measured": len(proteins.held_out),
-                "sequences_skipped": dict(Counter(record.kind for record in cell.proteins.skipped)),
-                "letters_changed": cell.proteins.changes,
-            },
-        }
-        write_json(staging / "result.json", result)
 
 
 def _fit(cell: LensCell, stack: LayerStack, proteins: _Proteins, staging: Path) -> Translators:
@@ -149,22 +164,3 @@ def _score(
 
 def _held_out_batches(cell: LensCell, stack: LayerStack, held_out: tuple[Protein, ...]) -> BatchedProteins:
     return BatchedProteins(held_out, cell.objective, stack.spelling, cell.dataset.tokens_per_batch, cell.seed)
-
-
-def _scalars(estimate: Estimate) -> dict[str, dict[str, Any]]:
-    """Return the divergence of every layer before and after, and the means over layers, in nats."""
-    names = [quantity.name for quantity in QUANTITIES]
-    layers = dict(zip(names, estimate.value[:, :-1].tolist(), strict=True))
-    return {
-        "scalars": {f"mean_{name}": _finite(sum(values) / len(values)) for name, values in layers.items()},
-        "scalar_intervals": {f"mean_{name}": None for name in names},
-        "layers": {name: [_finite(value) for value in values] for name, values in layers.items()},
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _labels(cell: LensCell, stack: LayerStack) -> CurveLabels:
-    return CurveLabels.of(cell.model, stack, cell.objective.name, cell.dataset.name)

@@ -13,6 +13,7 @@ from plmdepth.metrics.averages import segment_mean
 from plmdepth.metrics.quantity import Quantity
 from plmdepth.metrics.translators import Translators
 from plmdepth.objectives.objective import Example
+from plmdepth.proteins.memory import reading
 from plmdepth.results.sequence_table import SequenceTable
 from plmdepth.tuned_lens.target_states import divergence_from_model, target_states
 
@@ -47,7 +48,8 @@ class LensScoring(LightningModule):
 
     def test_step(self, batch: Batch, index: int) -> None:  # noqa: ARG002 (Lightning's signature)
         """Score one batch."""
-        values = divergences(self._stack, self._translators, batch.example)
+        with reading(batch.proteins):
+            values = divergences(self._stack, self._translators, batch.example)
         self.curves.update(values, bootstrap_weights(batch.proteins, self._seed).to(values.device))
         self._sequences.add_measured(batch.proteins, batch.example.targets, [None] * len(batch.proteins))
 

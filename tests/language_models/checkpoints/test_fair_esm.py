@@ -19,7 +19,7 @@ from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.weights import load_stack, weights_digest
 from tests.certificate import Certify
-from tests.language_models.test_layer_stack import watched
+from tests.recorder import watched
 from tests.stacks import ALL, example_for
 
 esm = pytest.importorskip("esm", reason="fair-esm is not installed (pip install 'plmdepth[oracle]')")

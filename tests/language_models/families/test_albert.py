@@ -17,15 +17,44 @@ from torch import Tensor, nn
 from plmdepth.errors import InputError
 from plmdepth.interventions.descent import clean_descent
 from plmdepth.interventions.skipping import skipped
-from plmdepth.language_models.families.albert import ENGLISH, PROTEIN, SPECIAL
+from plmdepth.language_models.families.albert import ALBERT, ENGLISH, PROTEIN, SPECIAL
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.language_models.weights import load_stack
 from plmdepth.proteins.protein import CANONICAL
 from tests.calls import hooked_call
+from tests.family_case import SIZE, FamilyCase
 from tests.language_models.families.vocabularies import write_pieces, write_tokenizer
-from tests.language_models.test_layer_stack import watched
+from tests.recorder import watched
 from tests.stacks import ALL, example_for, own_forward, stack_of
+
+_PROT_ALBERT = ALBERT(
+    name="prot_albert",
+    family="prot_albert",
+    objective="masked",
+    vocabulary="protein",
+    n_positions=130,
+    embedding_width=16,
+    activation="gelu_new",
+    **SIZE,
+)
+
+
+def norms(block: Any) -> tuple[nn.Module, nn.Module]:
+    layer = block.albert_layers[0]
+    return layer.attention.LayerNorm, layer.full_layer_layer_norm
+
+
+FAMILY = FamilyCase(
+    miniatures={"prot_albert": _PROT_ALBERT},
+    values=("attention.value", 1),
+    norms=norms,
+    # without pooling and the head for sentences; ProtAlbert with fewer tokens and more positions
+    parameters={
+        "prot_albert": 206_368_944 - (30_000 - 34) * 129 + (40_000 - 512) * 128,
+        "albert_xxlarge": 206_368_944,
+    },
+)
 
 
 def final_state(stack: LayerStack, tokens: Tokens) -> Tensor:

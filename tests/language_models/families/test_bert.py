@@ -12,11 +12,24 @@ from safetensors.torch import save_file
 from transformers import BertTokenizer
 
 from plmdepth.errors import InputError
-from plmdepth.language_models.families.bert import ENGLISH, PROTEIN, VOCABULARY
+from plmdepth.language_models.families.bert import BERT, ENGLISH, PROTEIN, VOCABULARY
 from plmdepth.language_models.weights import load_stack
 from plmdepth.proteins.protein import CANONICAL
-from tests.language_models.test_layer_stack import watched
+from tests.family_case import SIZE, FamilyCase
+from tests.recorder import watched
 from tests.stacks import ALL, stack_of
+
+FAMILY = FamilyCase(
+    miniatures={
+        "prot_bert": BERT(
+            name="prot_bert", family="prot_bert", objective="masked", vocabulary="protein", n_positions=130, **SIZE
+        )
+    },
+    values=("attention.self.value", 1),
+    norms=lambda block: (block.attention.output.LayerNorm, block.output.LayerNorm),
+    # as transformers' language model has them, without pooling and the head for sentences; the tied decoder counts once
+    parameters={"prot_bert": 419_933_214, "prot_bert_bfd": 419_933_214, "bert_base": 109_514_298},
+)
 
 # vocab.txt as published with ProtBERT
 PUBLISHED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"LAGVESIKRDTPNQFYMHCWXUBZO"]

@@ -18,15 +18,24 @@ from torch import Tensor
 
 from plmdepth.errors import InputError
 from plmdepth.language_models import weights
+from plmdepth.language_models.families.dplm import DPLM
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.language_models.weights import load_stack, weights_digest
 from plmdepth.objectives.diffusion import Diffusion
 from plmdepth.proteins.protein import Protein
 from tests.certificate import Certify
+from tests.family_case import SIZE, FamilyCase
 from tests.golden.recipe import golden
-from tests.language_models.test_layer_stack import Recorder
+from tests.recorder import Recorder
 from tests.stacks import ALL, PROTEINS, example_for, stack_of
+
+FAMILY = FamilyCase(
+    miniatures={"dplm": DPLM(name="dplm", family="dplm", objective="diffusion", **SIZE)},
+    values=("attention.self.value", 1),
+    # ESM-2's architecture; the contact head, which DPLM's files lack, is counted here too
+    parameters={"dplm_150m": 148_140_154, "dplm_650m": 651_043_254, "dplm_3b": 2_839_005_634},
+)
 
 WORDS, DECODER = "esm.embeddings.word_embeddings.weight", "lm_head.decoder.weight"
 PAD, MASK = 1, 32

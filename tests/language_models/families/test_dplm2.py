@@ -36,9 +36,26 @@ from plmdepth.objectives.diffusion import Diffusion
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import Protein
 from tests.certificate import Certify
+from tests.family_case import SIZE, FamilyCase
 from tests.golden.recipe import golden
-from tests.language_models.test_layer_stack import Recorder
-from tests.stacks import ALL, PROTEINS, stack_of
+from tests.recorder import Recorder
+from tests.stacks import PROTEINS, stack_of
+
+_SEQUENCE = DPLM2(name="dplm2", family="dplm2", objective="diffusion", **SIZE)
+_BOTH = replace(_SEQUENCE, modality="both")
+FAMILY = FamilyCase(
+    miniatures={
+        "dplm2": _SEQUENCE,
+        "dplm2_structure": replace(_SEQUENCE, modality="structure"),
+        "dplm2_both": _BOTH,
+        "dplm2_apart": replace(_BOTH, cross_modality=False),
+    },
+    variants={"dplm2_both_structure": replace(_BOTH, measured="structure")},
+    fast=("dplm2_both",),
+    values=("attention.self.value", 1),
+    # ESM-2's with 8,229 rows, a head of its own and the contact head, which is counted here too
+    parameters={"dplm2_150m": 158_660_350, "dplm2_650m": 672_075_450, "dplm2_3b": 2_881_061_830},
+)
 
 GOLDEN, PUBLISHED = golden("dplm2")
 PAD, MASK, MASK_STRUCT = 1, 32, 8228
@@ -330,13 +347,6 @@ def test_a_protein_without_structure_tokens_is_refused_in_one_line() -> None:
 def test_options_that_contradict_each_other_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         replace(TINY, **changes)
-
-
-@pytest.mark.parametrize("name", [name for name in ALL if not name.startswith(("dplm2", "saprot", "esm3"))])
-def test_families_that_read_residues_alone_say_so(name: str) -> None:
-    for modality in ("structure", "both"):
-        with pytest.raises(InputError, match=rf"^model.modality={modality}: \S+ reads sequence alone$"):
-            replace(ALL[name], modality=modality)
 
 
 def test_weights_of_esm2_are_refused(tmp_path: Path) -> None:

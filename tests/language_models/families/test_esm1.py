@@ -11,9 +11,21 @@ import pytest
 import torch
 
 from plmdepth.errors import InputError
+from plmdepth.language_models.families.esm1 import ESM1
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.weights import load_stack
+from tests.family_case import SIZE, FamilyCase
 from tests.stacks import ALL, PROTEINS, example_for, stack_of
+
+FAMILY = FamilyCase(
+    miniatures={
+        "esm1b": ESM1(name="esm1b", family="esm1b", objective="masked", embedding_norm=True, **SIZE),
+        "esm1v": ESM1(name="esm1v", family="esm1v", objective="masked", embedding_norm=False, **SIZE),
+    },
+    values=("attention.self.value", 1),
+    # as many as fair-esm's own ProteinBertModel has at this size
+    parameters={"esm1b_650m": 652_359_094, **{f"esm1v_650m_{number}": 652_356_534 for number in range(1, 6)}},
+)
 
 PAD = 1
 

@@ -1,16 +1,32 @@
 """ESM-2 against its first implementation (fair-esm) and against the trap of its mask tokens."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from plmdepth.language_models.families.esm2 import VOCABULARY
+from plmdepth.language_models.families.esm2 import ESM2, VOCABULARY
 from plmdepth.language_models.layer_stack import LayerStack
 from tests.certificate import Certify
-from tests.language_models.test_layer_stack import watched
+from tests.family_case import SIZE, FamilyCase
+from tests.recorder import watched
 from tests.stacks import example_for, stack_of
 
-esm = pytest.importorskip("esm", reason="fair-esm is not installed (pip install 'plmdepth[oracle]')")
+FAMILY = FamilyCase(
+    miniatures={"esm2": ESM2(name="esm2", family="esm2", objective="masked", **SIZE)},
+    everywhere=("esm2",),
+    values=("attention.self.value", 1),
+    # with its contact head; the tied decoder counts once
+    parameters={
+        "esm2_8m": 7_512_474,
+        "esm2_35m": 33_501_394,
+        "esm2_150m": 148_140_154,
+        "esm2_650m": 651_043_254,
+        "esm2_3b": 2_839_005_634,
+        "esm2_15b": 15_129_100_194,
+    },
+)
 
 _RENAMED = {
     "self_attn.q_proj": "attention.self.query",
@@ -24,7 +40,13 @@ _RENAMED = {
 }
 
 
-def fair_esm_twin(stack: LayerStack) -> torch.nn.Module:
+@pytest.fixture
+def esm() -> Any:
+    """fair-esm. Not at import, since this file is imported for `FAMILY` too."""
+    return pytest.importorskip("esm", reason="fair-esm is not installed (pip install 'plmdepth[oracle]')")
+
+
+def fair_esm_twin(esm: Any, stack: LayerStack) -> torch.nn.Module:
     """Return fair-esm's model with the weights of a stack."""
     twin = esm.model.esm2.ESM2(num_layers=stack.n_layers, embed_dim=32, attention_heads=4).eval()
     ours = stack.module.state_dict()
@@ -48,11 +70,11 @@ def fair_esm_twin(stack: LayerStack) -> torch.nn.Module:
     return twin
 
 
-def test_states_and_logits_equal_fair_esm_in_a_padded_masked_batch(certify: Certify) -> None:
+def test_states_and_logits_equal_fair_esm_in_a_padded_masked_batch(esm: Any, certify: Certify) -> None:
     stack = stack_of("esm2")
     tokens = example_for(stack).tokens
     with torch.no_grad():
-        theirs = fair_esm_twin(stack)(tokens.ids, repr_layers=list(range(stack.n_layers + 1)))
+        theirs = fair_esm_twin(esm, stack)(tokens.ids, repr_layers=list(range(stack.n_layers + 1)))
     ours = watched(stack).states
     kept = tokens.attended
     expected = [theirs["representations"][layer][kept] for layer in range(stack.n_layers)]
@@ -60,7 +82,7 @@ def test_states_and_logits_equal_fair_esm_in_a_padded_masked_batch(certify: Cert
     certify("esm2", "fair-esm with the same weights", [state[kept] for state in ours[:-1]], expected, *logits)
 
 
-def test_the_vocabulary_is_fair_esms() -> None:
+def test_the_vocabulary_is_fair_esms(esm: Any) -> None:
     alphabet = esm.data.Alphabet.from_architecture("ESM-1b")
     assert tuple(alphabet.all_toks) == VOCABULARY
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from plmdepth.errors import InputError
 from plmdepth.language_models import weights
+from plmdepth.language_models.families.esm3 import ESM3
 from plmdepth.language_models.families.esmc import SPELLING
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.modules.esm3.geometry import geometry_of
@@ -29,11 +30,25 @@ from plmdepth.language_models.modules.esm3.tracks import Tracks, structure_token
 from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.language_models.weights import load_stack, weights_place
 from tests.certificate import Certify
+from tests.family_case import SIZE, FamilyCase
 from tests.golden.recipe import golden
-from tests.language_models.test_layer_stack import Recorder
+from tests.recorder import Recorder
 from tests.stacks import ALL, example_for, stack_of
 
-TINY = replace(ALL["esm3"], width=24, n_heads=3, n_layers=3, n_geometric_heads=4)
+_ESM3 = ESM3(name="esm3", family="esm3", objective="masked", n_geometric_heads=4, **SIZE)
+FAMILY = FamilyCase(
+    miniatures={
+        "esm3": _ESM3,
+        "esm3_structure": replace(_ESM3, modality="structure"),
+        "esm3_both": replace(_ESM3, modality="both"),
+    },
+    fast=("esm3_both",),
+    values=("attn.layernorm_qkv", 3),
+    # with all 64 rows of the vocabulary and the heads of all tracks
+    parameters={"esm3_1b": 1_401_735_748},
+)
+
+TINY = replace(_ESM3, width=24, n_heads=3, n_layers=3, n_geometric_heads=4)
 TRACKS = {
     "structure": "structure_tokens",
     "secondary_structure": "ss8_tokens",

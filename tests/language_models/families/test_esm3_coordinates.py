@@ -20,7 +20,7 @@ import torch
 from accelerate.utils import send_to_device
 from torch import Tensor
 
-from plmdepth.analysis.run import readable
+from plmdepth.cells.inputs import inputs_of
 from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.errors import InputError
 from plmdepth.interventions.descent import Rows, clean_descent
@@ -41,10 +41,10 @@ from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.selection import ProteinSet
 from tests.certificate import Certify
 from tests.golden.recipe import golden
-from tests.language_models.test_layer_stack import Recorder
+from tests.language_models.families.test_esm3 import TINY
+from tests.recorder import Recorder
 from tests.stacks import ALL, PROTEINS, example_for, stack_of, walk
 
-TINY = replace(ALL["esm3"], width=24, n_heads=3, n_layers=3, n_geometric_heads=4)
 THEIRS = golden("esm3_coordinates")[0]
 SEQUENCES = {"long": "MKTAYIAKQRQISFVKSHFSRQ", "short": "MADEEKLPPG"}
 HIDDEN = {"long": [3, 8, 9, 17], "short": [1, 6]}
@@ -241,7 +241,7 @@ def test_a_protein_without_coordinates_is_refused_in_one_line(modality: str) -> 
             match=rf"^model\.modality={modality} reads coordinates, and lacking has no residue with N, CA and C; "
             r"use dataset=structures with dataset\.path=DIR$",
         ):
-            readable(model, replace(given, proteins=(*PROTEINS, lacking)))
+            inputs_of(model, replace(given, proteins=(*PROTEINS, lacking)))
     with pytest.raises(InputError, match=r"^b has no coordinates, which the model reads$"):
         model.spelling.spell([GIVEN[0], Protein("b", "MK")])
     with pytest.raises(InputError, match=r"only letters are given here; use model\.modality=sequence$"):
@@ -253,9 +253,9 @@ def test_coordinates_count_for_the_identity_where_they_are_read_and_structure_to
     bare = ProteinSet(tuple(Protein(each.id, each.sequence) for each in PROTEINS), (), {})
     placed = ProteinSet(tuple(each.keeping(tokens=False, backbone=True) for each in PROTEINS), (), {})
     for modality in ("both", "structure"):
-        assert readable(ALL[f"esm3_{modality}"], given).digest == placed.digest != bare.digest
-    assert readable(ALL["esm3"], given).digest == bare.digest
-    assert all(each.backbone is None for each in readable(ALL["dplm2_both"], given).proteins)
+        assert inputs_of(ALL[f"esm3_{modality}"], given).digest == placed.digest != bare.digest
+    assert inputs_of(ALL["esm3"], given).digest == bare.digest
+    assert all(each.backbone is None for each in inputs_of(ALL["dplm2_both"], given).proteins)
 
 
 def test_the_tracks_are_moved_to_the_device_of_a_module_that_is_spread_over_several() -> None:

@@ -18,17 +18,27 @@ from transformers import EsmcTokenizer
 from plmdepth.commands.objects import build
 from plmdepth.errors import InputError
 from plmdepth.interventions.skipping import silenced
-from plmdepth.language_models.families.esmc import SPELLING, VOCABULARY
+from plmdepth.language_models.families.esmc import ESMC, SPELLING, VOCABULARY
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.spelling.spelling import Tokens
 from plmdepth.language_models.weights import load_stack
 from tests.certificate import Certify
+from tests.family_case import SIZE, FamilyCase
 from tests.golden.recipe import golden
-from tests.language_models.test_layer_stack import Recorder, watched
+from tests.recorder import Recorder, watched
 from tests.stacks import ALL, example_for, stack_of
 
+_ESMC = ESMC(name="esmc", family="esmc", objective="masked", **SIZE)
+FAMILY = FamilyCase(
+    miniatures={"esmc": _ESMC},
+    fast=("esmc",),
+    values=("attn.layernorm_qkv", 3),
+    # with all 64 rows of the vocabulary
+    parameters={"esmc_300m": 332_997_184, "esmc_600m": 575_036_992, "esmc_6b": 6_352_005_184},
+)
+
 CONF = Path(__file__).parents[3] / "conf"
-TINY = replace(ALL["esmc"], width=24, n_heads=3, n_layers=3)
+TINY = replace(_ESMC, width=24, n_heads=3, n_layers=3)
 SEQUENCES = ["MKTAYIAKQRQISFVKSHFSRQ", "MADEEKLPPGWXUBZO", "MSGLCQWHNE"]
 
 

@@ -28,7 +28,16 @@ from plmdepth.metrics.layer_skip import LayerSkip
 from plmdepth.metrics.logit_lens import QUANTITIES, LogitLens
 from plmdepth.objectives.autoregressive import Autoregressive
 from plmdepth.proteins.protein import CANONICAL, Protein
+from tests.family_case import SIZE, FamilyCase
 from tests.stacks import ALL, PROTEINS, stack_of
+
+_PROTGPT2 = ProtGPT2(name="protgpt2", family="protgpt2", objective="autoregressive", **SIZE)
+FAMILY = FamilyCase(
+    miniatures={"protgpt2": _PROTGPT2},
+    variants={"protgpt2_pieces": _PROTGPT2},
+    values=("attn.c_attn", 3),
+    parameters={"protgpt2": 774_030_080},  # as many as GPT-2 large, whose sizes it has
+)
 
 MERGES = [("M", "K"), ("T", "V"), ("MK", "TV"), ("A", "X"), ("L", "L")]
 PIECES = {"MK": 257, "TV": 258, "MKTV": 259, "AX": 260, "LL": 261}

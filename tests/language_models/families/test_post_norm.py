@@ -1,4 +1,4 @@
-"""What holds for every family whose layers end in a norm: BERT, ALBERT, XLNet."""
+"""What holds for every family whose layers end in a norm, and that no other family has such layers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,23 +17,19 @@ from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.weights import load_stack
 from plmdepth.proteins.protein import CANONICAL
 from tests.language_models.families.vocabularies import write_pieces
-from tests.language_models.test_layer_stack import watched
-from tests.stacks import ALL, example_for, stack_of
+from tests.recorder import watched
+from tests.stacks import ALL, case_of, example_for, stack_of
 
-FAMILIES = ["prot_albert", "prot_bert", "prot_xlnet"]
+FAMILIES = sorted(name for name in ALL if case_of(name).norms)
 each_family = pytest.mark.parametrize("family", FAMILIES)
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
-def norms_of(stack: LayerStack, layer: int) -> tuple[Any, Any]:
-    """Return the norm after attention and the norm after the MLP, by the names that transformers gives them."""
-    block = stack.anatomy.layers[layer - 1]
-    if hasattr(block, "albert_layers"):
-        block = block.albert_layers[0]
-        return block.attention.LayerNorm, block.full_layer_layer_norm
-    if hasattr(block, "rel_attn"):
-        return block.rel_attn.layer_norm, block.ff.layer_norm
-    return block.attention.output.LayerNorm, block.output.LayerNorm
+def norms_of(family: str, stack: LayerStack, layer: int) -> tuple[Any, Any]:
+    """Return the norm after attention and the norm after the MLP, where the family's own tests say that they are."""
+    norms = case_of(family).norms
+    assert norms is not None
+    return norms(stack.anatomy.layers[layer - 1])
 
 
 def one(stack: LayerStack) -> Descent:
@@ -45,11 +41,16 @@ def everywhere(descent: Descent) -> Tensor:
     return torch.ones(descent.states[0].shape[1], dtype=torch.bool)
 
 
+@pytest.mark.parametrize("family", sorted(ALL))
+def test_a_family_is_post_norm_where_its_own_tests_say_so(family: str) -> None:
+    assert (stack_of(family).anatomy.wiring == "post_norm") == (case_of(family).norms is not None)
+
+
 @each_family
 def test_contributions_are_those_before_the_norms(family: str) -> None:
     stack = stack_of(family)
     for view in watched(stack).views:
-        first, second = norms_of(stack, view.layer)
+        first, second = norms_of(family, stack, view.layer)
         with torch.no_grad():
             between = first(view.entering + view.attention)
             torch.testing.assert_close(view.mlp_input, between, **CLOSE)
@@ -60,7 +61,7 @@ def test_contributions_are_those_before_the_norms(family: str) -> None:
 def test_the_mlp_reads_the_normed_sum(family: str) -> None:
     stack = stack_of(family)
     read: list[Tensor] = []
-    for module in dict.fromkeys(norms_of(stack, layer)[0] for layer in range(1, stack.n_layers + 1)):
+    for module in dict.fromkeys(norms_of(family, stack, layer)[0] for layer in range(1, stack.n_layers + 1)):
         module.register_forward_hook(lambda _m, _i, output: read.append(output.clone()))
     views = watched(stack).views
     for view, stream in zip(views, read[: len(views)], strict=True):
@@ -76,7 +77,7 @@ def test_zeroing_attention_and_mlp_leaves_two_norms_and_not_the_state(family: st
     tokens, entering = everywhere(descent), descent.states[2]
     with silenced(stack, 3, "attention", tokens), silenced(stack, 3, "mlp", tokens):
         found = stack.apply_layer(3, entering, descent.call)
-    first, second = norms_of(stack, 3)
+    first, second = norms_of(family, stack, 3)
     torch.testing.assert_close(found, second(first(entering)), **CLOSE)
     assert (found - entering).abs().max() > 0.05
 

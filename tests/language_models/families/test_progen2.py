@@ -28,8 +28,26 @@ from plmdepth.objectives.autoregressive import Autoregressive
 from plmdepth.proteins.protein import CANONICAL, Protein
 from plmdepth.results.sequence_table import SequenceTable
 from tests.certificate import Certify
+from tests.family_case import SIZE, FamilyCase
 from tests.golden.recipe import golden
-from tests.language_models.test_layer_stack import Recorder
+from tests.recorder import Recorder
+
+_FORWARD = ProGen2(name="progen2", family="progen2", objective="autoregressive", rotary_width=8, **SIZE)
+FAMILY = FamilyCase(
+    miniatures={"progen2": _FORWARD, "progen2_reverse": replace(_FORWARD, direction="reverse")},
+    everywhere=("progen2",),
+    values=("attn.v_proj", 1),
+    # with an untied head; 51,200 rows at large and BFD90, of which 30 are used
+    parameters={
+        "progen2_small": 151_148_576,
+        "progen2_medium": 764_803_616,
+        "progen2_oas": 764_803_616,
+        "progen2_base": 764_803_616,
+        "progen2_large": 2_779_356_160,
+        "progen2_bfd90": 2_779_356_160,
+        "progen2_xlarge": 6_443_638_816,
+    },
+)
 
 GOLDEN, PUBLISHED = golden("progen2")
 SEQUENCES = ("MKTVRQERLKSIVRILER", "MADEXUGPWEK", "MXBZO")

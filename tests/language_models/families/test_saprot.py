@@ -10,13 +10,29 @@ import torch
 from transformers import EsmTokenizer
 
 from plmdepth.errors import InputError
-from plmdepth.language_models.families.saprot import SPELLING, STRUCTURE_SPELLING, VOCABULARY, summed_over_structures
+from plmdepth.language_models.families.saprot import (
+    SPELLING,
+    STRUCTURE_SPELLING,
+    VOCABULARY,
+    SaProt,
+    summed_over_structures,
+)
 from plmdepth.language_models.weights import load_stack
 from plmdepth.objectives.masked import Masked
 from plmdepth.proteins.protein import CANONICAL, Protein
 from tests.certificate import Certify
-from tests.language_models.test_layer_stack import watched
+from tests.family_case import SIZE, FamilyCase
+from tests.recorder import watched
 from tests.stacks import ALL, example_for, stack_of
+
+_SAPROT = SaProt(name="saprot", family="saprot", objective="masked", **SIZE)
+FAMILY = FamilyCase(
+    miniatures={"saprot": _SAPROT},
+    variants={"saprot_both": replace(_SAPROT, modality="both")},
+    values=("attention.self.value", 1),
+    # ESM-2's and 413 more tokens, each a row of the embedding and a bias of the head
+    parameters={"saprot_35m": 33_501_394 + 413 * 481, "saprot_650m": 651_043_254 + 413 * 1281},
+)
 
 # The tokens in the order in which the published loader makes them.
 PUBLISHED = [

@@ -30,8 +30,44 @@ from plmdepth.language_models.weights import load_stack
 from plmdepth.objectives.masked import Masked
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import CANONICAL, Protein
-from tests.language_models.test_layer_stack import Recorder, watched
+from tests.family_case import SIZE, FamilyCase
+from tests.recorder import Recorder, watched
 from tests.stacks import ALL, PROTEINS, example_for, stack_of
+
+_T5: dict[str, Any] = {"objective": "masked", "n_decoder_layers": 6, "key_width": 6, "mlp_width": 48, **SIZE}
+"""Heads are narrower than the width over their number."""
+_PROT_T5 = ProtT5(name="prot_t5", family="prot_t5", **_T5)
+_ANKH: dict[str, Any] = {
+    "n_layers": 3,
+    "n_decoder_layers": 4,
+    "key_width": 3,
+    "mlp_width": 16,
+    "mlp": "gated-gelu",
+    "position_buckets": 16,
+    "scaled_head": False,
+}
+FAMILY = FamilyCase(
+    miniatures={
+        "prot_t5": _PROT_T5,
+        "prot_t5_encoder": replace(_PROT_T5, name="prot_t5_encoder", family="prot_t5_encoder", part="encoder"),
+        "ankh": Ankh(name="ankh", family="ankh", **{**_T5, **_ANKH}),
+    },
+    variants={"prot_t5_smooth": replace(_PROT_T5, mlp="gated-gelu")},
+    fast=("prot_t5",),
+    headless=("prot_t5_encoder",),
+    in_double=("ankh",),  # its head is not scaled
+    values=("SelfAttention.v", 1),
+    parameters={
+        # both stacks of T5; ProstT5 has 22 more tokens than ProtT5, each a row of 1024
+        "prot_t5_xl_u50": 2_818_830_336,
+        "prot_t5_xl_bfd": 2_818_830_336,
+        "prost_t5": 2_818_830_336 + 22 * 1024,
+        "t5_3b": 2_851_598_336,
+        # no published count; their heads of 144 rows are counted as tied here, as transformers ties them
+        "ankh_base": 736_343_040,
+        "ankh_large": 1_878_483_968,
+    },
+)
 
 CONF = Path(__file__).parents[3] / "conf"
 DECODERS = ("prot_t5", "ankh")

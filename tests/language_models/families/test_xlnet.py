@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import XLNetLMHeadModel
 
 from plmdepth.errors import InputError
-from plmdepth.language_models.families.xlnet import ENGLISH, PROTEIN, SPECIAL
+from plmdepth.language_models.families.xlnet import ENGLISH, PROTEIN, SPECIAL, XLNet
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.modules.xlnet import relative_positions
 from plmdepth.language_models.spelling.spelling import Tokens
@@ -18,9 +18,19 @@ from plmdepth.language_models.weights import load_stack
 from plmdepth.metrics.logit_lens import QUANTITIES, LogitLens
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import CANONICAL
+from tests.family_case import SIZE, FamilyCase
 from tests.language_models.families.vocabularies import write_pieces
-from tests.language_models.test_layer_stack import watched
+from tests.recorder import watched
 from tests.stacks import ALL, PROTEINS, example_for, stack_of
+
+FAMILY = FamilyCase(
+    miniatures={
+        "prot_xlnet": XLNet(name="prot_xlnet", family="prot_xlnet", objective="masked", vocabulary="protein", **SIZE)
+    },
+    values=None,
+    norms=lambda block: (block.rel_attn.layer_norm, block.ff.layer_norm),
+    parameters={"prot_xlnet": 409_413_669, "xlnet_large": 360_300_800},
+)
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 

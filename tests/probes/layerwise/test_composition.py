@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from plmdepth.cells.cell import run_cell
 from plmdepth.metrics.accumulators import Estimate
 from plmdepth.probes.layerwise import composition
 from plmdepth.probes.layerwise.composition import (
@@ -19,7 +20,6 @@ from plmdepth.probes.layerwise.composition import (
 )
 from plmdepth.probes.layerwise.ranking import ScoredSplit
 from plmdepth.probes.layerwise.recipe import LinearRecipe
-from plmdepth.probes.layerwise.run import run_probe_cell
 from plmdepth.proteins.datasets.deepfri import DeepfriDataset
 from plmdepth.proteins.datasets.netsurfp import NetsurfpDataset
 from plmdepth.proteins.protein import CANONICAL, Protein
@@ -197,7 +197,7 @@ def test_a_layer_is_compared_with_composition_replicate_by_replicate() -> None:
 
 def test_a_record_says_what_composition_reaches(tmp_path: Path) -> None:
     task = written("multiclass", lambda sequence, _: np.array(int(is_rich(sequence))), train=40, valid=20, test=20)
-    run_probe_cell(cell_of(task, tmp_path, LinearRecipe(epochs=1, n_replicates=20)), tmp_path / "run", "{}")
+    run_cell(cell_of(task, tmp_path, LinearRecipe(epochs=1, n_replicates=20)), tmp_path / "run", "{}")
     result = read_record(tmp_path / "run").result
     scalars, intervals = result["scalars"], result["scalar_intervals"]
     for split in ("valid", "test"):

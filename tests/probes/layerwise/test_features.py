@@ -11,8 +11,8 @@ from plmdepth.language_models.layer_stack import NonFiniteStateError
 from plmdepth.language_models.spelling.pieces import PieceSpelling
 from plmdepth.probes.layerwise.features import check_pooling, pooled_states, residue_states, spelt
 from plmdepth.proteins.protein import CANONICAL
-from tests.language_models.test_layer_stack import Recorder
-from tests.stacks import MODELS, PROTEINS, stack_of
+from tests.recorder import Recorder
+from tests.stacks import EVERYWHERE, PROTEINS, stack_of
 
 SEQUENCES = [protein.sequence for protein in PROTEINS]
 
@@ -26,7 +26,7 @@ def states_alone(family: str, sequence: str) -> Tensor:
     return torch.stack([state[0][tokens.residues[0]] for state in recorder.states], dim=1)
 
 
-@pytest.mark.parametrize("family", sorted(MODELS))
+@pytest.mark.parametrize("family", sorted(EVERYWHERE))
 def test_the_mean_is_over_residues_alone(family: str) -> None:
     stack = stack_of(family)
     features = pooled_states(stack, spelt(stack, SEQUENCES, "cpu"), "mean")

@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from plmdepth.cells.cell import run_cell
 from plmdepth.errors import InputError
 from plmdepth.language_models.weights import load_stack
 from plmdepth.probes.layerwise.cell import ProbeCell, check_all_layers, check_task
@@ -19,7 +20,6 @@ from plmdepth.probes.layerwise.data import LiveResidues, Pooled
 from plmdepth.probes.layerwise.features import Pooling
 from plmdepth.probes.layerwise.readers import Readers
 from plmdepth.probes.layerwise.recipe import LinearRecipe, MLPRecipe, ResidueLinearRecipe
-from plmdepth.probes.layerwise.run import run_probe_cell
 from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.tasks.task import NOT_SCORED, Kind, Labelled, Task
 from plmdepth.randomness import keyed_generator
@@ -31,7 +31,7 @@ READINGS: list[tuple[Kind, Pooling]] = [("multiclass", "mean"), ("multilabel", "
 
 
 def record_of(cell: ProbeCell, folder: Path) -> Record:
-    run_probe_cell(cell, folder, "{}")
+    run_cell(cell, folder, "{}")
     return read_record(folder)
 
 
@@ -154,14 +154,14 @@ def test_a_chosen_layer_has_the_scores_that_it_has_among_all(tmp_path: Path) -> 
 def test_a_layer_that_is_not_there_is_refused(layers: list[int], wrong: int, tmp_path: Path) -> None:
     cell = cell_of(task_of("multiclass", train=2, valid=2, test=2), tmp_path, replace(QUICK, layers=layers))
     with pytest.raises(InputError, match=rf"there is no layer {wrong}; choose among 0 \(the embedding\) to 6"):
-        run_probe_cell(cell, tmp_path / "run", "{}")
+        run_cell(cell, tmp_path / "run", "{}")
     with pytest.raises(InputError, match=r"probe\.layers=\[\] names no layer"):
         replace(QUICK, layers=[])
 
 
 def test_what_reads_all_layers_refuses_chosen_ones() -> None:
     check_all_layers(QUICK)
-    with pytest.raises(InputError, match=r"metric=early_exit needs heads on all layers, .* probe\.layers=null"):
+    with pytest.raises(InputError, match=r"exit=early needs heads on all layers, .* probe\.layers=null"):
         check_all_layers(replace(QUICK, layers=[1]))
 
 
@@ -259,19 +259,6 @@ def test_the_seed_decides_the_heads_and_nothing_else_does(tmp_path: Path) -> Non
     heads = {name: load_file(record.folder / "heads.safetensors")["layers.6.1.weight"] for name, record in runs.items()}
     assert torch.equal(heads["a"], heads["b"])
     assert not torch.equal(heads["a"], heads["c"])
-
-
-def test_figures_are_drawn_of_a_whole_record_and_become_part_of_it(tmp_path: Path) -> None:
-    seen: set[str] = set()
-
-    def draw(folder: Path) -> None:
-        seen.update(path.name for path in folder.iterdir())
-        (folder / "figures").mkdir()
-        (folder / "figures" / "a.svg").write_text("drawn")
-
-    run_probe_cell(cell_of(task_of("multiclass"), tmp_path), tmp_path / "run", "{}", draw)
-    assert {"curves.parquet", "layers.csv", "result.json"} <= seen
-    assert (tmp_path / "run" / "figures" / "a.svg").read_text() == "drawn"
 
 
 def test_a_norm_over_the_batch_survives_a_last_protein_alone(tmp_path: Path) -> None:

@@ -8,12 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from plmdepth.errors import InputError
-from plmdepth.language_models.checkpoints.files import first_line, holds_pytorch_files, weight_files
+from plmdepth.language_models.checkpoints.files import (
+    check_adapter_tensors,
+    first_line,
+    holds_pytorch_files,
+    weight_files,
+)
+from plmdepth.language_models.checkpoints.fit import Loaded, check_shapes, fitted, own_names, without_prefix
+from plmdepth.language_models.checkpoints.foreign import read_tensors, tensor_names
 from plmdepth.language_models.checkpoints.placement import forget_with, loading_options
 from plmdepth.language_models.language_model import LanguageModel
 
@@ -37,26 +45,25 @@ def is_native(model: LanguageModel, place: Path) -> bool:
     return isinstance(content, dict) and content.get("model_type") in (own, *CONFIG_MAPPING)
 
 
-def read_native(model: LanguageModel, folder: Path) -> PreTrainedModel:
+def read_native(model: LanguageModel, folder: Path) -> Loaded:
     """Read a folder in Hugging Face's layout.
 
     Raises:
         InputError: a file is missing or damaged, or holds another family or size.
     """
     config = _checked_config(model, folder)
-    safe = all(path.suffix == ".safetensors" for path in weight_files(folder))
+    source = _source(model, folder)
     options = loading_options(model)
     try:
         with _quiet():
             loaded: Any = model.architecture.from_pretrained(
-                folder,
                 config=config,
                 dtype=model.torch_dtype,
                 attn_implementation=model.attention,
-                use_safetensors=safe,  # else plain data alone are read, as torch.load does with weights_only
                 local_files_only=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
+                **source,
                 **options,
             )
     except pickle.UnpicklingError as error:
@@ -65,8 +72,41 @@ def read_native(model: LanguageModel, folder: Path) -> PreTrainedModel:
         raise InputError(f"cannot read the weights in {folder}: {first_line(error)}; the file is damaged") from error
     module, info = loaded
     forget_with(module, options)
-    _check_keys(model, folder, info)
-    return module
+    check_shapes(model, folder, [entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"]])
+    return fitted(model, module, folder, info["missing_keys"], info["unexpected_keys"])
+
+
+def _source(model: LanguageModel, folder: Path) -> dict[str, Any]:
+    """Return the arguments of ``from_pretrained`` that say where weights are: the folder, or tensors renamed.
+
+    Raises:
+        InputError: the weights hold an adapter, or all bear a prefix and cannot be renamed where they are to lie.
+    """
+    names = {name: path for path in _files(folder) for name in tensor_names(path)}
+    check_adapter_tensors(names, folder)
+    with torch.device("meta"):
+        own = own_names(model.architecture(model.architecture_config()))
+    plain = without_prefix(names, lambda state: len(own & set(state)))
+    if set(plain) == set(names):
+        safe = all(path.suffix == ".safetensors" for path in names.values())
+        # where not safe, plain data alone are read, as torch.load does with weights_only
+        return {"pretrained_model_name_or_path": folder, "use_safetensors": safe}
+    if model.placement != "memory":
+        raise InputError(f"model.placement={model.placement}: the names in {folder} bear a prefix; save them without")
+    cut = len(next(iter(names))) - len(next(iter(plain)))
+    state = {name[cut:]: tensor for path in _files(folder) for name, tensor in read_tensors(path).items()}
+    return {"pretrained_model_name_or_path": None, "state_dict": state}
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files that ``from_pretrained`` reads: those that an index names, or the one of the usual name."""
+    for stem in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / stem).is_file():
+            return [folder / stem]
+        if (folder / f"{stem}.index.json").is_file():
+            index = json.loads((folder / f"{stem}.index.json").read_text(encoding="utf-8"))
+            return [folder / name for name in sorted(set(index["weight_map"].values()))]
+    return weight_files(folder)
 
 
 @contextmanager
@@ -97,16 +137,3 @@ def _checked_config(model: LanguageModel, folder: Path) -> PreTrainedConfig:
         if found != wanted:
             raise InputError(f"{folder} is not {model.name}: its {name} is {found}, expected {wanted}")
     return config
-
-
-def _check_keys(model: LanguageModel, folder: Path, info: dict[str, Any]) -> None:
-    mismatched = [entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"]]
-    for kind, keys in (("missing", info["missing_keys"]), ("of another shape", mismatched)):
-        wrong = sorted(key for key in keys if "contact_head" not in key)
-        if wrong:
-            shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
-            raise InputError(f"the weights in {folder} do not fit {model.name}: {kind}: {shown}")
-    if info["unexpected_keys"]:
-        raise InputError(
-            f"the weights in {folder} do not fit {model.name}: unknown: {sorted(info['unexpected_keys'])[0]}"
-        )

@@ -51,12 +51,6 @@ ENGLISH = _between_specials(_WORDS | _PIECES)
 _ROWS = {"protein": _FIRST_LETTER + len(_ORDER), "english": 30_000}
 
 
-class _MaskedLM(AlbertForMaskedLM):
-    """ALBERT without what published files also hold: pooling and the prediction of the order of sentences."""
-
-    _keys_to_ignore_on_load_unexpected = ["pooler", "sop_classifier", "position_ids"]  # noqa: RUF012 (as the parent)
-
-
 @dataclass(frozen=True, kw_only=True)
 class ALBERT(LanguageModel):
     """An `AlbertForMaskedLM` of one block.
@@ -68,7 +62,7 @@ class ALBERT(LanguageModel):
         activation: of the MLP; ``gelu_new`` is the approximation by a hyperbolic tangent.
     """
 
-    architecture: ClassVar[type[PreTrainedModel]] = _MaskedLM
+    architecture: ClassVar[type[PreTrainedModel]] = AlbertForMaskedLM
     distinguishing: ClassVar[tuple[str, ...]] = (
         *("embedding_size", "intermediate_size", "max_position_embeddings", "hidden_act"),
         *("num_hidden_groups", "inner_group_num"),

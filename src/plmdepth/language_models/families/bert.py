@@ -11,6 +11,8 @@ has rows for them, which training did not use.
 letters of its residues, one by one.
 """
 
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -31,35 +33,28 @@ PROTEIN = Spelling(
     pad=VOCABULARY.index("[PAD]"),
     mask=VOCABULARY.index("[MASK]"),
 )
+ENGLISH_SPECIAL = {"[PAD]": 0, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
 _FIRST_LETTER = 1037  # a, of bert-base-uncased; the others follow in the order of the alphabet
 ENGLISH = Spelling(
     letters=MappingProxyType({letter: _FIRST_LETTER + ord(letter) - ord("A") for letter in CANONICAL + "X"}),
-    prefix=(101,),
-    suffix=(102,),
-    pad=0,
-    mask=103,
+    prefix=(ENGLISH_SPECIAL["[CLS]"],),
+    suffix=(ENGLISH_SPECIAL["[SEP]"],),
+    pad=ENGLISH_SPECIAL["[PAD]"],
+    mask=ENGLISH_SPECIAL["[MASK]"],
 )
 _ENGLISH_ROWS = 30522
 
 
-class _MaskedLM(BertForMaskedLM):
-    """BERT without what published files also hold: pooling and the prediction of the next sentence."""
-
-    _keys_to_ignore_on_load_unexpected = ["pooler", "seq_relationship", "position_ids"]  # noqa: RUF012 (as the parent)
-
-
 @dataclass(frozen=True, kw_only=True)
-class BERT(LanguageModel):
-    """A `BertForMaskedLM`.
+class BERTEncoder(LanguageModel):
+    """A `BertForMaskedLM` of any vocabulary.
 
     Attributes:
-        vocabulary: what it was trained on: residues, or English.
         n_positions: rows of the table of positions, which a protein, ``[CLS]`` and ``[SEP]`` must fit.
     """
 
-    architecture: ClassVar[type[PreTrainedModel]] = _MaskedLM
+    architecture: ClassVar[type[PreTrainedModel]] = BertForMaskedLM
     distinguishing: ClassVar[tuple[str, ...]] = ("intermediate_size", "max_position_embeddings", "hidden_act")
-    vocabulary: Literal["protein", "english"]
     n_positions: int
 
     def __post_init__(self) -> None:
@@ -67,14 +62,14 @@ class BERT(LanguageModel):
         self.check_positions(self.n_positions)
 
     @property
-    def spelling(self) -> Spelling:
-        """One token a residue between ``[CLS]`` and ``[SEP]``."""
-        return PROTEIN if self.vocabulary == "protein" else ENGLISH
+    @abstractmethod
+    def vocabulary_rows(self) -> int:
+        """Rows of the embedding."""
 
     def architecture_config(self) -> BertConfig:
         """Return the configuration of the published models at this size."""
         return BertConfig(
-            vocab_size=len(VOCABULARY) if self.vocabulary == "protein" else _ENGLISH_ROWS,
+            vocab_size=self.vocabulary_rows,
             hidden_size=self.width,
             num_hidden_layers=self.n_layers,
             num_attention_heads=self.n_heads,
@@ -89,14 +84,51 @@ class BERT(LanguageModel):
 
     def anatomy(self, module: Any) -> Anatomy:
         """Return the parts of a `BertForMaskedLM`: there is no final norm, every layer ends in one."""
-        layers = module.bert.encoder.layer
-        return Anatomy(
-            layers=list(layers),
-            attention_outputs=[layer.attention.output.dense for layer in layers],
-            mlp_outputs=[layer.output.dense for layer in layers],
-            norm=nn.Identity(),
-            head=module.cls,
-            wiring="post_norm",
-            causal=False,
-            between=[layer.attention.output.LayerNorm for layer in layers],
-        )
+        return post_norm_anatomy(module.bert.encoder.layer, module.cls)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BERT(BERTEncoder):
+    """BERT as it reads residues or English.
+
+    Attributes:
+        vocabulary: what it was trained on: residues, or English.
+    """
+
+    vocabulary: Literal["protein", "english"]
+
+    @property
+    def spelling(self) -> Spelling:
+        """One token a residue between ``[CLS]`` and ``[SEP]``."""
+        return PROTEIN if self.vocabulary == "protein" else ENGLISH
+
+    @property
+    def token_ids(self) -> Mapping[str, int]:
+        """The ids of all tokens of ProtBERT; of English, those that spell a protein."""
+        if self.vocabulary == "protein":
+            return {token: index for index, token in enumerate(VOCABULARY)}
+        return {letter.lower(): index for letter, index in ENGLISH.letters.items()} | ENGLISH_SPECIAL
+
+    @property
+    def vocabulary_rows(self) -> int:
+        """Rows of the embedding."""
+        return len(VOCABULARY) if self.vocabulary == "protein" else _ENGLISH_ROWS
+
+
+def post_norm_anatomy(layers: Any, head: nn.Module) -> Anatomy:
+    """Return the parts of an encoder of BERT's blocks.
+
+    Args:
+        layers: the blocks.
+        head: from a state of the last layer to logits.
+    """
+    return Anatomy(
+        layers=list(layers),
+        attention_outputs=[layer.attention.output.dense for layer in layers],
+        mlp_outputs=[layer.output.dense for layer in layers],
+        norm=nn.Identity(),
+        head=head,
+        wiring="post_norm",
+        causal=False,
+        between=[layer.attention.output.LayerNorm for layer in layers],
+    )

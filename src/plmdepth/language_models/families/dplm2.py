@@ -20,7 +20,7 @@ tokens and predict among the same twenty amino acids: their curves differ by wha
 the number of choices, so their entropies and losses have different ceilings, ln 8192 and ln 20.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -84,6 +84,11 @@ class DPLM2(ESM2):
     def spelling(self) -> Spelling:
         """Residues, structure tokens, or both side by side."""
         return {"sequence": SEQUENCE, "structure": STRUCTURE, "both": BOTH[self.measured]}[self.modality]
+
+    @property
+    def token_ids(self) -> Mapping[str, int]:
+        """The ids of all tokens."""
+        return {token: index for index, token in enumerate(VOCABULARY)}
 
     def architecture_config(self) -> EsmConfig:
         """Return the configuration of the published models at this size."""

@@ -58,6 +58,11 @@ class ESM2(LanguageModel):
         """One token a residue between ``<cls>`` and ``<eos>``."""
         return SPELLING
 
+    @property
+    def token_ids(self) -> Mapping[str, int]:
+        """The ids of all tokens."""
+        return {token: index for index, token in enumerate(VOCABULARY)}
+
     def architecture_config(self) -> EsmConfig:
         """Return the configuration of the published models at this size."""
         return EsmConfig(

@@ -70,6 +70,11 @@ class ESMC(LanguageModel):
         """One token a residue between ``<cls>`` and ``<eos>``."""
         return SPELLING
 
+    @property
+    def token_ids(self) -> Mapping[str, int]:
+        """The ids of all tokens."""
+        return {token: index for index, token in enumerate(VOCABULARY)}
+
     def architecture_config(self) -> EsmcConfig:
         """Return the configuration of the published models at this size."""
         return EsmcConfig(

@@ -69,6 +69,11 @@ class ProGen2(LanguageModel):
         """One token a residue between the terminus tokens ``1`` and ``2``, or in reverse between ``2`` and ``1``."""
         return SPELLING if self.direction == "forward" else REVERSED
 
+    @property
+    def token_ids(self) -> Mapping[str, int]:
+        """The ids of all tokens."""
+        return {token: index for index, token in enumerate(VOCABULARY)}
+
     def architecture_config(self) -> GPTJConfig:
         """Return the configuration of the published models at this size."""
         return GPTJConfig(

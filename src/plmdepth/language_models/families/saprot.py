@@ -12,7 +12,7 @@ These sizes were trained on predicted structures, where ``#`` marks what is unce
 reading frozen states of proteins without a structure, so curves from such input say little about the model at its best.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -158,6 +158,11 @@ class SaProt(ESM2):
         """Return the parts of an `EsmForMaskedLM`; with structures, its head sums over their letters."""
         parts = super().anatomy(module)
         return parts if self.modality == "sequence" else replace(parts, head=_Summed(module.lm_head))
+
+    @property
+    def token_ids(self) -> Mapping[str, int]:
+        """The ids of all tokens."""
+        return {token: index for index, token in enumerate(VOCABULARY)}
 
     def architecture_config(self) -> EsmConfig:
         """Return the configuration of the published models at this size."""

@@ -1,7 +1,7 @@
 """The vocabulary of a checkpoint, read from its own tokenizer files where they lie beside its weights."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -13,8 +13,11 @@ from plmdepth.language_models.spelling.spelling import Spelling
 from plmdepth.proteins.protein import CANONICAL
 
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "vocab.json", "merges.txt")
-"""What is fetched beside the weights."""
+"""What families read beside the weights."""
+VOCABULARY_FILES = (*TOKENIZER_FILES, "vocab.txt")
+"""What is fetched beside the weights: also a list of tokens that must agree with the family's."""
 
+_SHOWN = 3
 _WORD = "\u2581"  # sentencepiece's mark of the first piece of a word
 _PIECE = 0x0A  # field 1 of a sentencepiece model, and of a piece of it: a length and that many bytes
 
@@ -33,6 +36,34 @@ def published_pieces(place: Path) -> dict[str, int]:
             except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
                 raise InputError(f"cannot read {file}: {first_line(error)}; the file is damaged") from error
     return {}
+
+
+def check_vocabulary(token_ids: Mapping[str, int], model: str, place: Path) -> None:
+    """Refuse a checkpoint whose tokenizer files give tokens other ids than the family has.
+
+    Args:
+        token_ids: ids of tokens that the family fixes.
+        model: the model's option, for the message.
+        place: the folder of the checkpoint; a file has nothing beside it.
+
+    Raises:
+        InputError: a file has other ids, lacks an amino acid, or is damaged.
+    """
+    for name, read in _VOCABULARIES.items() if token_ids else ():
+        file = place / name
+        if not file.is_file():
+            continue
+        try:
+            found = read(file)
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise InputError(f"cannot read {file}: {first_line(error)}; the file is damaged") from error
+        wrong = [token for token, index in token_ids.items() if token in found and found[token] != index]
+        wrong += [token for token in token_ids if len(token) == 1 and token.upper() in CANONICAL and token not in found]
+        if wrong:
+            raise InputError(
+                f"{file} is not the vocabulary of {model}: it lacks, or has moved, {', '.join(wrong[:_SHOWN])}"
+                f"{f' and {len(wrong) - _SHOWN} more' if len(wrong) > _SHOWN else ''}; these weights read other tokens"
+            )
 
 
 def published_letters(letters: Mapping[str, int], pieces: Mapping[str, int]) -> dict[str, int]:
@@ -71,6 +102,15 @@ def _from_tokenizer(file: Path) -> dict[str, int]:
         vocabulary if isinstance(vocabulary, dict) else {piece: index for index, (piece, _) in enumerate(vocabulary)}
     )
     return {**known, **{token["content"]: token["id"] for token in content.get("added_tokens", [])}}
+
+
+def _from_lines(file: Path) -> dict[str, int]:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return {line.strip(): index for index, line in enumerate(lines)}
+
+
+def _from_json(file: Path) -> dict[str, int]:
+    return {str(token): int(index) for token, index in json.loads(file.read_text(encoding="utf-8")).items()}
 
 
 def _from_sentencepiece(file: Path) -> dict[str, int]:
@@ -112,3 +152,8 @@ def _number(content: bytes, position: int) -> tuple[int, int]:
         position, shift = position + 1, shift + 7
         if byte < 0x80:
             return number, position
+
+
+_VOCABULARIES: Mapping[str, Callable[[Path], dict[str, int]]] = MappingProxyType(
+    {"vocab.txt": _from_lines, "vocab.json": _from_json, "tokenizer.json": _from_tokenizer}
+)

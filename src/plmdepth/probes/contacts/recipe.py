@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from plmdepth.cells.cell import Cell
+from plmdepth.cells.context import RunContext
 from plmdepth.errors import InputError
 
 LEAST_SEPARATION = 6
@@ -37,6 +39,16 @@ class ContactRecipe:
             raise InputError(f"probe.max_pairs={self.max_pairs}: give 1 pair or more; null for all")
         if self.n_replicates < 2:
             raise InputError(f"probe.n_replicates={self.n_replicates}: an interval needs 2 or more")
+
+    def cell(self, run: RunContext) -> Cell:
+        """Return the cell that fits the regressions.
+
+        Raises:
+            InputError: something in the configuration is wrong.
+        """
+        from plmdepth.probes.contacts.run import ContactCell  # noqa: PLC0415 (a cell knows its recipe)
+
+        return ContactCell.of(run)
 
     def read_by(self, layer: int) -> range:
         """Return the layers whose heads the regression of a layer reads, from 1."""

@@ -1,12 +1,11 @@
 """One contact cell: a regression on the attention of every layer of a frozen model, fitted once and scored."""
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -14,6 +13,8 @@ import torch
 from pytorch_lightning import Trainer
 
 from plmdepth.analysis.tables import CurveLabels, curve_table
+from plmdepth.cells.cell import Cell, Findings
+from plmdepth.cells.context import RunContext
 from plmdepth.errors import InputError
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
@@ -28,19 +29,19 @@ from plmdepth.probes.contacts.training import TrainingPlan, fit_layers, planned
 from plmdepth.probes.layerwise.cost import milliseconds_to_layer
 from plmdepth.probes.layerwise.ranking import ScoredSplit, ranked
 from plmdepth.probes.readable import check_readable
+from plmdepth.proteins.datasets.contact import ContactDataset
 from plmdepth.proteins.tasks.contacts import ContactTask
-from plmdepth.results.atomic import write_json
-from plmdepth.results.cell_folder import writing_cell
-from plmdepth.results.identity import SCHEMA, Identity
-from plmdepth.results.provenance import environment
+from plmdepth.results.identity import Identity
+from plmdepth.results.result import Measured
 from plmdepth.scores.bootstrap import difference
 
+_WITHOUT_NUMBERS = ("gigabytes",)  # decides how often proteins are run, never a number
 _TIMED = 64  # proteins whose layers are timed
 _SEPARATION = BASELINES.index("separation") - len(BASELINES)  # its row, from the end
 
 
 @dataclass(frozen=True)
-class ContactCell:
+class ContactCell(Cell):
     """One cell: model x contacts x probe (x seed).
 
     Attributes:
@@ -71,6 +72,60 @@ class ContactCell:
             "seed": self.seed,
         }
         return Identity("train", self.model.name, self.task.name, self.recipe.name, facts | dict(self.options))
+
+    @classmethod
+    def of(cls, run: RunContext) -> Self:
+        """Return the cell of a recipe.
+
+        Raises:
+            InputError: something in the configuration is wrong.
+        """
+        dataset = run.dataset
+        if not isinstance(dataset, ContactDataset):
+            raise InputError(f"dataset={dataset.name} has no contacts; these have: {run.datasets_of(ContactDataset)}")
+        model = run.model.resolved()
+        check_readable(model)
+        task = dataset.task(model.max_length, run.seed)
+        check_contacts(task)
+        return cls(
+            model=model,
+            task=task,
+            recipe=run.asked,
+            trainer=run.trainer,
+            seed=run.seed,
+            options={"probe": {k: v for k, v in run.deciding["probe"].items() if k not in _WITHOUT_NUMBERS}},
+            tokens_per_batch=dataset.tokens_per_batch,
+        )
+
+    @property
+    def announcement(self) -> str:
+        """How the budget of memory is kept."""
+        return str(self.plan())
+
+    def check(self) -> None:
+        """Refuse a model that has no attention over whole proteins, and a task from which nothing can be learnt.
+
+        Raises:
+            InputError: it is one, or the budget of memory cannot be kept.
+        """
+        check_readable(self.model)
+        check_contacts(self.task)
+        self.plan()
+
+    def measure(self, staging: Path) -> Findings:
+        """Fit the regressions; write them, their scores and the ranking of layers."""
+        plan, stack = self.plan(), load_stack(self.model, self.seed)
+        device = self.trainer().strategy.root_device
+        stack.module.to(device)
+        check_attention(stack, self.model, device)
+        regressions = fit_layers(stack, self.task.splits["train"], self.recipe, plan, self.seed, device)
+        regressions.write(staging / "regressions.safetensors")
+        splits = [
+            scored(stack, regressions, name, self.task.splits[name], self.seed, self.recipe.n_replicates, device)
+            for name in ("valid", "test")
+        ]
+        _write(self, stack, splits, _costs(self, stack, device), staging)
+        return _findings(self, splits, _training(plan, regressions), device)
 
     def plan(self) -> TrainingPlan:
         """Return how the budget of memory is kept.
@@ -105,44 +160,6 @@ def check_contacts(task: ContactTask) -> None:
             )
 
 
-def run_contact_cell(
-    cell: ContactCell, folder: Path, config: str, draw: Callable[[Path], object] | None = None
-) -> None:
-    """Fit the regressions and write them, their scores and the ranking of layers to ``folder``.
-
-    Args:
-        cell: the cell.
-        folder: its folder.
-        config: the resolved configuration.
-        draw: adds figures to a folder with all other files of the record.
-    """
-    check_readable(cell.model)
-    check_contacts(cell.task)
-    plan = cell.plan()
-    with writing_cell(folder, config) as staging:
-        started = time.perf_counter()
-        stack = load_stack(cell.model, cell.seed)
-        device = cell.trainer().strategy.root_device
-        stack.module.to(device)
-        check_attention(stack, cell.model, device)
-        regressions = fit_layers(stack, cell.task.splits["train"], cell.recipe, plan, cell.seed, device)
-        regressions.write(staging / "regressions.safetensors")
-        splits = [
-            scored(stack, regressions, name, cell.task.splits[name], cell.seed, cell.recipe.n_replicates, device)
-            for name in ("valid", "test")
-        ]
-        _write(cell, stack, splits, _costs(cell, stack, device), staging)
-        about = {
-            **environment(),
-            "device": str(device),
-            "dtype": cell.model.dtype,
-            "wall_seconds": round(time.perf_counter() - started, 3),
-        }
-        write_json(staging / "result.json", _result(cell, folder, splits, _training(plan, regressions), about))
-        if draw is not None:
-            draw(staging)
-
-
 def _costs(cell: ContactCell, stack: LayerStack, device: torch.device) -> list[float]:
     proteins = [each.protein for each in cell.task.splits["test"][:_TIMED]]
     return milliseconds_to_layer(stack, proteins, cell.tokens_per_batch, device)
@@ -175,13 +192,9 @@ def _main(splits: list[SplitScores]) -> list[ScoredSplit]:
     ]
 
 
-def _result(
-    cell: ContactCell,
-    folder: Path,
-    splits: list[SplitScores],
-    training: Mapping[str, Any],
-    about: Mapping[str, Any],
-) -> dict[str, Any]:
+def _findings(
+    cell: ContactCell, splits: list[SplitScores], training: Mapping[str, Any], device: torch.device
+) -> Findings:
     task = cell.task
     valid, test = _main(splits)
     found = test.answers(MAIN, valid)
@@ -189,28 +202,27 @@ def _result(
     for baseline, index in zip(BASELINES, range(-len(BASELINES), 0), strict=True):
         found[f"test_{MAIN}_{baseline}"] = _answer(splits[-1].rows(0), index)
     found[f"test_{MAIN}_over_separation"] = _answer(difference(splits[-1].rows(0), _SEPARATION), best)
-    return {
-        "schema": SCHEMA,
-        "identity": {"id": folder.name, **cell.identity.facts},
-        "scalars": {name: value for name, (value, _) in found.items()},
-        "scalar_intervals": {name: interval for name, (_, interval) in found.items()},
-        "task": {
-            "kind": "contact",
-            "metric": MAIN,
-            "range": MAIN_RANGE,
-            "proteins": {split: len(members) for split, members in task.splits.items()},
-            "left_out": {split: _left_out(task, split) for split in ("valid", "test")},
-            "dropped": dict(task.dropped),
-        },
-        "training": dict(training),
-        "baselines": _baselines(splits[-1]),
-        "provenance": {
-            **about,
-            "sequences_measured": sum(len(members) for members in task.splits.values()),
-            "sequences_skipped": dict(task.dropped),
-            "letters_changed": dict(task.changes),
-        },
+    about = {
+        "kind": "contact",
+        "metric": MAIN,
+        "range": MAIN_RANGE,
+        "proteins": {split: len(members) for split, members in task.splits.items()},
+        "left_out": {split: _left_out(task, split) for split in ("valid", "test")},
+        "dropped": dict(task.dropped),
     }
+    measured = Measured(
+        device=str(device),
+        dtype=cell.model.dtype,
+        sequences_measured=sum(len(members) for members in task.splits.values()),
+        sequences_skipped=task.dropped,
+        letters_changed=task.changes,
+    )
+    return Findings(
+        scalars={name: value for name, (value, _) in found.items()},
+        intervals={name: interval for name, (_, interval) in found.items()},
+        measured=measured,
+        sections={"task": about, "training": dict(training), "baselines": _baselines(splits[-1])},
+    )
 
 
 def _training(plan: TrainingPlan, regressions: LayerRegressions) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from pytorch_lightning import Trainer
 
+from plmdepth.cells.cell import Cell, Findings
+from plmdepth.cells.context import RunContext
 from plmdepth.errors import InputError
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.weights import weights_digest
@@ -15,12 +17,16 @@ from plmdepth.probes.layerwise.features import POOLS, Pooling
 from plmdepth.probes.layerwise.heads import AttentionHeads, LayerHeads, residue_rows
 from plmdepth.probes.layerwise.plan import FeaturePlan, stack_shape
 from plmdepth.probes.layerwise.recipe import HeadRecipe
+from plmdepth.probes.readable import check_readable
+from plmdepth.proteins.datasets.labelled import LabelledDataset
 from plmdepth.proteins.tasks.task import Task
 from plmdepth.results.identity import Identity
 
+_WITHOUT_NUMBERS = ("cache", "cache_gigabytes")  # decide where features are kept, never a number
+
 
 @dataclass(frozen=True)
-class ProbeCell:
+class ProbeCell(Cell):
     """One cell: model x task x probe (x seed).
 
     Attributes:
@@ -34,6 +40,7 @@ class ProbeCell:
         tokens_per_batch: most tokens that the model reads at once.
     """
 
+    shared: ClassVar[bool] = True
     model: LanguageModel
     task: Task
     recipe: HeadRecipe
@@ -90,6 +97,55 @@ class ProbeCell:
         facts = {"model": self.model.facts(), "weights": self.weights, "task": self.task.digest, "seed": self.seed}
         return Identity("train", self.model.name, self.task.name, self.recipe.name, facts | dict(self.options))
 
+    @classmethod
+    def of(cls, run: RunContext) -> Self:
+        """Return the cell of a recipe.
+
+        Raises:
+            InputError: something in the configuration is wrong.
+        """
+        dataset = run.dataset
+        if not isinstance(dataset, LabelledDataset):
+            raise InputError(f"dataset={dataset.name} has no labels; these have: {run.datasets_of(LabelledDataset)}")
+        if dataset.split != "test":
+            raise InputError("a probe learns, chooses and is tested on all splits; leave dataset.split out")
+        model = run.model.resolved()
+        check_readable(model)
+        options = run.options("probe")
+        options["probe"] = {key: value for key, value in options["probe"].items() if key not in _WITHOUT_NUMBERS}
+        cell = cls(
+            model=model,
+            task=dataset.task(model.max_length, run.seed),
+            recipe=run.asked,
+            trainer=run.trainer,
+            seed=run.seed,
+            options=options,
+            features=run.outputs / "features",
+            tokens_per_batch=dataset.tokens_per_batch,
+        )
+        cell.check()  # before anything else runs: names wrong layers too
+        return cell
+
+    @property
+    def announcement(self) -> str:
+        """What features there will be."""
+        return str(self.plan)
+
+    def check(self) -> None:
+        """Refuse a recipe that is not for the task, and features that cannot be had.
+
+        Raises:
+            InputError: it is not, or they cannot.
+        """
+        check_task(self.task, self.recipe)
+        self.plan.check()
+
+    def measure(self, staging: Path) -> Findings | None:
+        """Train the heads; write them, their history, their scores and the ranking of layers."""
+        from plmdepth.probes.layerwise.run import measure_heads  # noqa: PLC0415 (it knows the cell)
+
+        return measure_heads(self, staging)
+
 
 def check_task(task: Task, recipe: HeadRecipe) -> None:
     """Refuse a probe whose settings are for labels of residues on a task that has none.
@@ -109,6 +165,6 @@ def check_all_layers(recipe: HeadRecipe) -> None:
     """
     if recipe.layers is not None:
         raise InputError(
-            "metric=early_exit needs heads on all layers, and this probe has them on those of probe.layers alone; "
+            "exit=early needs heads on all layers, and this probe has them on those of probe.layers alone; "
             "train one with probe.layers=null"
         )

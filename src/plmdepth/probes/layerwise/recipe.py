@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
+from plmdepth.cells.cell import Cell
+from plmdepth.cells.context import RunContext
 from plmdepth.errors import InputError
 from plmdepth.probes.layerwise.features import Pooling
 from plmdepth.probes.layerwise.heads import linear_head, mlp_head
@@ -79,6 +81,16 @@ class HeadRecipe(ABC):
             wrong = next(layer for layer in layers if not 0 <= layer <= n_layers)
             raise InputError(f"probe.layers: there is no layer {wrong}; choose among 0 (the embedding) to {n_layers}")
         return tuple(layers)
+
+    def cell(self, run: RunContext) -> Cell:
+        """Return the cell that trains the heads.
+
+        Raises:
+            InputError: something in the configuration is wrong.
+        """
+        from plmdepth.probes.layerwise.cell import ProbeCell  # noqa: PLC0415 (a cell knows its recipe)
+
+        return ProbeCell.of(run)
 
     @abstractmethod
     def head(self, width: int, n_classes: int) -> nn.Module:

@@ -1,7 +1,6 @@
 """One probe cell: heads on all layers of a frozen model, trained once and scored on every split."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ import torch
 from pytorch_lightning import Trainer
 
 from plmdepth.analysis.tables import CurveLabels
+from plmdepth.cells.cell import Findings
 from plmdepth.errors import InputError
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.weights import load_stack
 from plmdepth.metrics.accumulators import Estimate
-from plmdepth.probes.layerwise.cell import ProbeCell, check_task
+from plmdepth.probes.layerwise.cell import ProbeCell
 from plmdepth.probes.layerwise.composition import Composition, measure_composition
 from plmdepth.probes.layerwise.cost import milliseconds_to_layer
 from plmdepth.probes.layerwise.data import Passes, loader
@@ -28,51 +28,33 @@ from plmdepth.probes.layerwise.ranking import ScoredSplit, curves_of, placed, ra
 from plmdepth.probes.layerwise.readers import Readers
 from plmdepth.probes.layerwise.training import HeadTraining
 from plmdepth.proteins.tasks.task import Part
-from plmdepth.results.atomic import write_json
-from plmdepth.results.cell_folder import writing_cell
-from plmdepth.results.collectives import apart, n_processes, start
-from plmdepth.results.identity import SCHEMA
+from plmdepth.results.collectives import apart, start
 from plmdepth.results.processes import is_first
-from plmdepth.results.provenance import environment
+from plmdepth.results.result import Measured
 
 _TIMED = 64  # proteins whose layers are timed
 
 
-def run_probe_cell(cell: ProbeCell, folder: Path, config: str, draw: Callable[[Path], object] | None = None) -> None:
-    """Train the heads and write them, their history, their scores and the ranking of layers to ``folder``.
-
-    Args:
-        cell: the cell.
-        folder: its folder.
-        config: the resolved configuration.
-        draw: adds figures to a folder with all other files of the record.
-    """
-    check_task(cell.task, cell.recipe)
-    cell.plan.check()
-    with writing_cell(folder, config) as staging:
-        started = time.perf_counter()
-        stack = load_stack(cell.model, cell.seed)
-        if cell.pooling is not None:
-            check_pooling(stack, cell.pooling)
-        trainer = cell.trainer(max_epochs=cell.recipe.epochs, num_sanity_val_steps=0)
-        _check_shared(cell, trainer.world_size)
-        start(trainer)
-        device = trainer.strategy.root_device
-        stack.module.to(device)
-        readers = Readers(cell, stack, device)
-        readers.prepare()
-        module = _train(cell, stack, trainer, readers, staging)
-        if not is_first():
-            return  # its share is done
-        with apart():
-            splits = _scores(cell, module.heads.to(device), readers)
-            composition = measure_composition(cell.task, cell.seed, cell.recipe.n_replicates)
-        _write(cell, stack, splits, _costs(cell, stack, device), staging)
-        about = {**environment(), "device": str(device), "processes": n_processes(), "dtype": cell.model.dtype}
-        result = _result(cell, folder, splits, composition, {**about, "wall_seconds": _since(started)})
-        write_json(staging / "result.json", result)
-        if draw is not None:
-            draw(staging)
+def measure_heads(cell: ProbeCell, staging: Path) -> Findings | None:
+    """Train the heads and write them, their history, their scores and the ranking of layers to ``staging``."""
+    stack = load_stack(cell.model, cell.seed)
+    if cell.pooling is not None:
+        check_pooling(stack, cell.pooling)
+    trainer = cell.trainer(max_epochs=cell.recipe.epochs, num_sanity_val_steps=0)
+    _check_shared(cell, trainer.world_size)
+    start(trainer)
+    device = trainer.strategy.root_device
+    stack.module.to(device)
+    readers = Readers(cell, stack, device)
+    readers.prepare()
+    module = _train(cell, stack, trainer, readers, staging)
+    if not is_first():
+        return None  # its share is done
+    with apart():
+        splits = _scores(cell, module.heads.to(device), readers)
+        composition = measure_composition(cell.task, cell.seed, cell.recipe.n_replicates)
+    _write(cell, stack, splits, _costs(cell, stack, device), staging)
+    return _findings(cell, splits, composition, device)
 
 
 def _check_shared(cell: ProbeCell, n_processes: int) -> None:
@@ -133,13 +115,7 @@ def _write(cell: ProbeCell, stack: LayerStack, splits: list[ScoredSplit], costs:
     ranked(splits, cell.task.metrics[0], costs).to_csv(staging / "layers.csv", index=False)
 
 
-def _since(started: float) -> float:
-    return round(time.perf_counter() - started, 3)
-
-
-def _result(
-    cell: ProbeCell, folder: Path, splits: list[ScoredSplit], composition: Composition, about: Mapping[str, Any]
-) -> dict[str, Any]:
+def _findings(cell: ProbeCell, splits: list[ScoredSplit], composition: Composition, device: torch.device) -> Findings:
     task, metric = cell.task, cell.task.metrics[0]
     scalars: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
@@ -148,24 +124,19 @@ def _result(
         found |= composition.answers(split, metric, layer=int(found["best_layer"][0] or 0))
         scalars |= {name: value for name, (value, _) in found.items()}
         intervals |= {name: interval for name, (_, interval) in found.items()}
-    return {
-        "schema": SCHEMA,
-        "identity": {"id": folder.name, **cell.identity.facts},
-        "scalars": scalars,
-        "scalar_intervals": intervals,
-        "task": {
-            "kind": task.kind,
-            "metric": metric,
-            "classes": list(task.classes),
-            "proteins": {split: len(members) for split, members in task.splits.items()},
-            "classes_without_a_positive_in_train": list(task.without_positive()),
-            "dropped": dict(task.dropped),
-        },
-        "composition": composition.facts(),
-        "provenance": {
-            **about,
-            "sequences_measured": sum(len(members) for members in task.splits.values()),
-            "sequences_skipped": dict(task.dropped),
-            "letters_changed": dict(task.changes),
-        },
+    about = {
+        "kind": task.kind,
+        "metric": metric,
+        "classes": list(task.classes),
+        "proteins": {split: len(members) for split, members in task.splits.items()},
+        "classes_without_a_positive_in_train": list(task.without_positive()),
+        "dropped": dict(task.dropped),
     }
+    measured = Measured(
+        device=str(device),
+        dtype=cell.model.dtype,
+        sequences_measured=sum(len(members) for members in task.splits.values()),
+        sequences_skipped=task.dropped,
+        letters_changed=task.changes,
+    )
+    return Findings(scalars, intervals, measured, {"task": about, "composition": composition.facts()})
