@@ -18,7 +18,7 @@ from plmdepth.analysis.module import AnalysisModule
 from plmdepth.analysis.tables import CurveLabels, curve_table, matrix_table, scalar_table
 from plmdepth.cells.cell import Cell, Findings
 from plmdepth.cells.context import RunContext
-from plmdepth.cells.inputs import check_objective, inputs_of
+from plmdepth.cells.inputs import check_dataset, check_objective, inputs_of
 from plmdepth.controls.control import Control
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
@@ -85,6 +85,7 @@ class Analysis(Cell):
         """
         model = run.control.model(run.model.resolved())
         check_objective(model, run.objective)
+        check_dataset(model, run.dataset)
         proteins = inputs_of(model, run.dataset.proteins(model.max_length, run.seed), run.asked.reads_backbones)
         return cls(
             model=model,

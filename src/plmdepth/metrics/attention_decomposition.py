@@ -111,7 +111,7 @@ class AttentionDecomposition(HeadMetric):
         if not known:
             return torch.full((len(self.per_head), self.n_heads, len(layers)), torch.nan, dtype=torch.float64)
         values = head_values(ScoreSums.joined(known), self.estimator)
-        return values.unflatten(-1, (len(layers), self.n_heads)).transpose(1, 2)
+        return values.unflatten(-1, (len(layers), -1)).transpose(1, 2)
 
     def scalars(self, curves: Curves) -> dict[str, Tensor]:
         """Return ``log_ratio`` and ``reconstruction``, means over heads and layers."""

@@ -60,7 +60,7 @@ class Objective(Protocol):
     """Presents proteins to a model. Its draws depend on (seed, sequence) alone."""
 
     @property
-    def name(self) -> Literal["autoregressive", "masked", "diffusion"]:
+    def name(self) -> Literal["autoregressive", "masked", "diffusion", "whole"]:
         """The objective's name."""
 
     @property
