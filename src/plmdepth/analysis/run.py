@@ -20,6 +20,7 @@ from plmdepth.cells.cell import Cell, Findings
 from plmdepth.cells.context import RunContext
 from plmdepth.cells.inputs import check_dataset, check_objective, inputs_of
 from plmdepth.controls.control import Control
+from plmdepth.errors import InputError
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.weights import load_stack, weights_digest
@@ -85,6 +86,7 @@ class Analysis(Cell):
         """
         model = run.control.model(run.model.resolved())
         check_objective(model, run.objective)
+        check_head(run.asked, run.option, model.predicts)
         check_dataset(model, run.dataset)
         proteins = inputs_of(model, run.dataset.proteins(model.max_length, run.seed), run.asked.reads_backbones)
         return cls(
@@ -104,6 +106,7 @@ class Analysis(Cell):
     def measure(self, staging: Path) -> Findings | None:
         """Measure the cell; write curves, matrices and sequences."""
         stack = self.control.stack(load_stack(self.model, self.seed))
+        check_head(self.metric, self.metric_name, stack.anatomy.head is not None)
         return replace(self, metric=self.metric.bound(stack))._measured(stack, staging)
 
     def _measured(self, stack: LayerStack, staging: Path) -> Findings | None:
@@ -146,6 +149,19 @@ def cell_of(run: RunContext) -> Cell:
     """
     own = getattr(run.asked, "cell", None)
     return own(run) if own else Analysis.of(run)
+
+
+def check_head(metric: Metric, option: str, has_head: bool) -> None:
+    """Refuse a metric of predictions for a model that makes none.
+
+    Raises:
+        InputError: the metric reads predictions, and the model has no head.
+    """
+    if metric.needs_head and not has_head:
+        raise InputError(
+            f"metric={option} reads predictions, and this model predicts nothing by itself (an encoder of T5, and "
+            "weights without a language-model head, predict nothing); choose a metric that needs none (docs/models.md)"
+        )
 
 
 def _measure(analysis: Analysis, stack: LayerStack, sequences: Path) -> AnalysisModule:
