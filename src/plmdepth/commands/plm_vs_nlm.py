@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from plmdepth.errors import InputError
-from plmdepth.report.plm_vs_nlm import write_comparison
+from plmdepth.report.plm_vs_nlm import why_not_compared, write_comparison
 from plmdepth.results.record import Record, is_finished, read_record
 
 _USAGE = "give the record of a protein model, that of a language model, and the folder for the comparison"
@@ -19,6 +19,8 @@ def main(arguments: Sequence[str], console: Console) -> int:
         if len(arguments) != 3:
             raise InputError(_USAGE)
         protein, language = (_newest(Path(each)) for each in arguments[:2])
+        if why := why_not_compared(protein, language):
+            raise InputError(why)
         files = write_comparison(protein, language, Path(arguments[2]))
     except InputError as error:
         console.print(f"error: {error}", highlight=False, soft_wrap=True, markup=False)

@@ -81,7 +81,7 @@ class Attention(HeadMetric):
         backbone = example.backbones[row] if example.backbones and stack.spelling.unit == "residue" else None
         if backbone is not None and len(backbone) == len(kept):
             order = stack.spelling.tokens_of_residues(example.tokens, row).argsort().cpu()
-            beta = placed_beta(torch.from_numpy(backbone)[order].double()).to(mass.device)
+            beta = placed_beta(torch.tensor(backbone)[order].double()).to(mass.device)
             contacts = contact_shares(among_residues, beta, self.separation, self.cutoff)
         return torch.stack(
             [

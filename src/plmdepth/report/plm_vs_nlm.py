@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 from scipy.stats import t as student
 
-from plmdepth.errors import InputError
 from plmdepth.report.head_figure import RATIO_COUNTS, draw_ratio_counts
 from plmdepth.report.style import save
 from plmdepth.results.record import Record
@@ -60,11 +59,7 @@ def comparison(protein: Record, language: Record) -> pd.DataFrame:
 
     Variances differ by Welch's interval over the ten disjoint groups of inputs of each, means by the normal one from
     their bootstrap intervals; components have none.
-
-    Raises:
-        InputError: a record is of another measurement, or the two were not measured with the same options.
     """
-    _check_alike(protein, language)
     mine, theirs = protein.result["scalars"], language.result["scalars"]
     rows: list[tuple[Any, ...]] = []
     for name in (*_MEANS, *_SPREAD, *_COMPONENTS):
@@ -81,11 +76,7 @@ def comparison(protein: Record, language: Record) -> pd.DataFrame:
 
 
 def write_comparison(protein: Record, language: Record, folder: Path) -> list[Path]:
-    """Write the table, as CSV and Markdown, and the figure; return the files.
-
-    Raises:
-        InputError: as `comparison`.
-    """
+    """Write the table, as CSV and Markdown, and the figure; return the files."""
     table = comparison(protein, language)
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "comparison.csv", index=False)
@@ -100,14 +91,14 @@ def write_comparison(protein: Record, language: Record, folder: Path) -> list[Pa
     return [folder / "comparison.csv", folder / "comparison.md", *save(figure, folder / "ratio_by_layer")]
 
 
-def _check_alike(*records: Record) -> None:
-    options = []
+def why_not_compared(*records: Record) -> str | None:
+    """Say why records cannot be compared: another measurement, or other options of it; None where they can."""
     for record in records:
         if RATIO_COUNTS not in record.matrices:
-            raise InputError(f"{record.folder} is no record of metric=attention_decomposition")
-        options.append(record.result["identity"]["metric"])
-    if options[0] != options[1]:
-        raise InputError("the two records were measured with different options of metric=attention_decomposition")
+            return f"{record.folder} is no record of metric=attention_decomposition"
+    first, *others = (record.result["identity"]["metric"] for record in records)
+    different = any(options != first for options in others)
+    return "the records were measured with different options of metric=attention_decomposition" if different else None
 
 
 def _sd(scalars: Mapping[str, float | None], name: str) -> float:
