@@ -123,3 +123,16 @@ def test_special_tokens_and_padding_never_enter() -> None:
     stack.anatomy.layers[2].forward = disturbed
     after = Residual().measure(stack, example).curves
     torch.testing.assert_close(after[:, :, :4], before[:, :, :4], equal_nan=True)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_cosine_of_a_layer_that_ends_in_a_norm_follows_from_the_angle_and_ed_cosine_means_nothing(
+    family: str,
+) -> None:
+    stack = stack_of(family)
+    reasons = Residual().meaningless(stack)
+    assert set(reasons) == ({"ed_cosine"} if stack.anatomy.wiring == "post_norm" else set())
+    if reasons:
+        values = Residual().measure(stack, example_for(stack)).curves[:, :, 2:]
+        cosine, angle = (values[:, KEYS.index(key)] for key in (("cosine", "layer"), ("angular_distance", "residual")))
+        torch.testing.assert_close(cosine, -torch.sin(angle * math.pi / 2), rtol=0.02, atol=1e-3)

@@ -123,10 +123,13 @@ class Analysis(Cell):
             matrices |= {name: table.cpu().numpy() for name, table in module.statistics.tables().items()}
         if matrices:
             save_file(matrices, staging / "matrices.safetensors")
-        found = scalar_table(estimate, pairs, self.metric, stack.n_layers, more)
+        meaningless = self.metric.meaningless(stack)
+        found = scalar_table(estimate, pairs, self.metric, stack.n_layers, meaningless)
+        found["scalars"] |= more
+        found["scalar_intervals"] |= dict.fromkeys(more)
         # Matrices are kept over all sequences alone, so a scope has no scalars where they need them.
         scopes = {
-            name: {} if self.metric.matrices else scalar_table(each, None, self.metric, stack.n_layers)
+            name: {} if self.metric.matrices else scalar_table(each, None, self.metric, stack.n_layers, meaningless)
             for name, each in scoped.items()
         }
         measured = Measured(
@@ -138,7 +141,8 @@ class Analysis(Cell):
             letters_changed=self.proteins.changes,
             notes=[*stack.notes, *self.model.length_notes(len(each) for each in self.proteins.proteins)],
         )
-        return Findings(found["scalars"], found["scalar_intervals"], measured, {"scopes": scopes})
+        sections = {"scopes": scopes, "quantities": self.metric.described(stack)}
+        return Findings(found["scalars"], found["scalar_intervals"], measured, sections)
 
 
 def cell_of(run: RunContext) -> Cell:

@@ -3,7 +3,7 @@
 import copy
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -45,7 +45,12 @@ class HeadMetric(ObservingMetric):
         """Every quantity of the mean and of every head, over layers 1..L."""
         components = [MEAN, *(f"head {number}" for number in range(1, self.n_heads + 1))]
         return tuple(
-            Quantity(each.metric, each.name, each.unit, each.label, component, 1, each.bounds)
+            replace(
+                each,
+                component=component,
+                first_layer=1,
+                heading=each.name.replace("_", "\n") if component == MEAN else "",  # heads are many
+            )
             for each in self.per_head
             for component in components
         )

@@ -2,7 +2,7 @@
 
 Lines end in LF, CRLF or CR, and in nothing else. A line that begins with ``;`` is a comment. PIR files (``>P1;ID``, a
 line of title, residues up to ``*``) are read as what they are. Where the first line of a record reads like the rest of
-a header that was wrapped, it stays a line of its own, for `letters` to refuse.
+a header that was wrapped, it is marked as such, for `letters` to refuse.
 """
 
 import gzip
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from plmdepth.errors import InputError
+from plmdepth.proteins.letters import HEADER_MARK
 from plmdepth.proteins.text import not_utf8
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -123,7 +124,7 @@ def _record(header: str, lines: Sequence[str]) -> tuple[str, str]:
             header, written = f"{header} {lines[0] if lines else ''}", [line for line in lines[1:] if line]
         return header[pir.end() :], "".join(written).partition("*")[0]
     if _is_rest_of_header(written):
-        return header, f"{written[0]}\n{''.join(written[1:])}"
+        return header, f"{HEADER_MARK}{written[0]}\n{''.join(written[1:])}"
     return header, "".join(written)
 
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from plmdepth.proteins.protein import CANONICAL
 
 NONCANONICAL = "UOBZXJ"
+HEADER_MARK = ">"
+"""What a record's text begins with where its first line reads like the rest of a header; no sequence begins so."""
+
 _RESIDUES = frozenset(CANONICAL + NONCANONICAL)
 _NUCLEOTIDES = frozenset("ACGTUN")
 _NAMES = {"-": "the gap '-'", ".": "the gap '.'", "*": "the stop '*' inside the sequence"}
@@ -34,7 +37,7 @@ class Cleaned:
 def clean_letters(text: str) -> Cleaned:
     """Return the residues that a record's text stands for.
 
-    A line end in the text sets the line before it apart as the rest of a header (see `fasta`).
+    A text that begins with ``>`` has the rest of its header in its first line (see `fasta`).
 
     >>> clean_letters("mkT v*").sequence
     'MKTV'
@@ -42,8 +45,8 @@ def clean_letters(text: str) -> Cleaned:
     Raises:
         UnusableRecordError: the text is empty or holds a character that is no residue.
     """
-    title, ended, _ = text.partition("\n")
-    if ended:
+    if text.startswith(HEADER_MARK):
+        title = text.partition("\n")[0].removeprefix(HEADER_MARK)
         raise UnusableRecordError(f"its first line reads like the rest of a header ({title[:30]!r})")
     compact = "".join(text.split())
     body = compact.removesuffix("*")

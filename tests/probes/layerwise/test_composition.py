@@ -202,7 +202,7 @@ def test_a_record_says_what_composition_reaches(tmp_path: Path) -> None:
     scalars, intervals = result["scalars"], result["scalar_intervals"]
     for split in ("valid", "test"):
         assert scalars[f"{split}_accuracy_composition"] == 1.0
-        assert intervals[f"{split}_accuracy_composition"] == {"low": 1.0, "high": 1.0}
+        assert intervals[f"{split}_accuracy_composition"] == pytest.approx({"low": 0.025 ** (1 / 20), "high": 1.0})
         gap = scalars[f"{split}_accuracy_best"] - 1.0
         assert scalars[f"{split}_accuracy_over_composition"] == pytest.approx(gap)
     assert result["composition"]["proteins"] == 40

@@ -61,7 +61,7 @@ def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
 def test_other_columns_or_no_rows_are_refused(tmp_path: Path, labels: str) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, labels)
-    assert "labels.csv should hold rows with the columns id, cath, fold_topology, split" in one_line(caught)
+    assert "it should hold rows with the columns id, cath, fold_topology, split" in one_line(caught)
 
 
 def dataset(root: Path, **options: Any) -> CathDataset:

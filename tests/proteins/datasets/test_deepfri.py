@@ -92,9 +92,43 @@ def test_chains_without_a_term_can_be_kept_as_negatives(tmp_path: Path) -> None:
     assert terms(raw, "train") == {"1AAA-A": ["GO:0000003"], "1BBB-B": []}
 
 
-def test_two_rows_of_a_chain_are_united(tmp_path: Path) -> None:
-    found = read_annotation(annotation(tmp_path, EC_ANNOTATION + "1AAA-A\t7.1.1.9\n"), "EC-numbers")
-    assert found.chains["1AAA-A"] == {"3.2.2.-", "3.2.2.1", "7.1.1.9"}
+def test_two_rows_of_a_chain_agree_or_are_refused_with_both_lines(tmp_path: Path) -> None:
+    same = read_annotation(annotation(tmp_path, EC_ANNOTATION + "1AAA-A\t3.2.2.1,3.2.2.-\n"), "EC-numbers")
+    assert same.chains["1AAA-A"] == {"3.2.2.-", "3.2.2.1"}
+    with pytest.raises(InputError) as caught:
+        read_annotation(annotation(tmp_path, EC_ANNOTATION + "1AAA-A\t7.1.1.9\n"), "EC-numbers")
+    assert "lines 4 and 9 are both of 1AAA-A and differ" in one_line(caught)
+
+
+def test_a_term_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_annotation(annotation(tmp_path, EC_ANNOTATION.replace("3.2.2.1\t", "3.2.2.-\t", 1)), "EC-numbers")
+    assert "lists 3.2.2.- 2 times among the terms of EC-numbers" in one_line(caught)
+
+
+def test_a_chain_whose_id_is_spelt_otherwise_is_named(tmp_path: Path) -> None:
+    raw = read(written(tmp_path, EC_FILES | {f"{EC}test.txt": "1ddd_d\n1EEE_E\n"}))
+    assert raw.missing == {
+        "test": "2 ids of test have no sequence, first: 1ddd_d (there is 1DDD-D: ids are compared letter by letter)"
+    }
+    with pytest.raises(InputError, match=r"split test: no protein is left.*first: 1ddd_d \(there is 1DDD-D"):
+        DeepfriDataset(name="ec", root=str(tmp_path), terms="ec").load_task(1022, seed=0)
+
+
+def test_a_sequence_that_is_there_twice_is_refused_unless_it_is_the_same(tmp_path: Path) -> None:
+    files = EC_FILES | {f"{EC}sequences.fasta": EC_FILES[f"{EC}sequences.fasta"] + ">1AAA-A nrPDB\nMKTV\n"}
+    assert terms(read(written(tmp_path, files)), "train") == terms(read(written(tmp_path, EC_FILES)), "train")
+    with pytest.raises(InputError) as caught:
+        read(written(tmp_path, EC_FILES | {f"{EC}sequences.fasta": ">1AAA-A nrPDB\nMKTV\n>1AAA-A\nMK\n"}))
+    assert "records 1 and 2 are both named 1AAA-A and differ" in one_line(caught)
+
+
+@pytest.mark.parametrize(("mark", "found"), [("1", True), ("1.0", True), ("TRUE", True), ("yes", True), ("0", False)])
+def test_marks_of_identity_are_read_in_any_spelling(tmp_path: Path, mark: str, found: bool) -> None:
+    path = written(tmp_path, {"test.csv": f"pdb-chain,<30%\n1AAA-A,{mark}\n"}) / "test.csv"
+    assert ("1AAA-A" in read_identity(path)["identity_30"]) is found
+    with pytest.raises(InputError, match="is neither 0 nor 1"):
+        read_identity(written(tmp_path, {"test.csv": "PDB-chain,<30%\n1AAA-A,maybe\n"}) / "test.csv")
 
 
 def test_foreign_line_ends_are_no_part_of_a_term(tmp_path: Path) -> None:

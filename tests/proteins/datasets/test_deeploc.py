@@ -38,7 +38,7 @@ def test_rows_are_named_after_split_and_number(tmp_path: Path) -> None:
 def test_other_columns_are_refused(tmp_path: Path, header: str) -> None:
     with pytest.raises(InputError) as caught:
         read_peer({"train": written(tmp_path, {"a.csv": header}) / "a.csv"}, CLASSES)
-    assert "a.csv should have the columns prot_seq and localization" in one_line(caught)
+    assert "it should have the columns prot_seq and localization" in one_line(caught)
 
 
 @pytest.mark.parametrize("label", ["3", "-1", "Nucleus", ""])

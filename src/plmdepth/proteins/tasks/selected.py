@@ -32,8 +32,8 @@ def task_of(name: str, raw: RawTask, rules: Rules) -> Task:
         dropped=dict(sorted((Counter(raw.dropped) + skipped).items())),
         absent=dict(raw.absent),
         changes=changes,
-        split=raw.split,
         notes=(*raw.missing.values(), *(f"{split}: {note}" for split, kept in chosen.items() for note in kept.notes)),
+        split=raw.split,
     )
 
 

@@ -71,8 +71,8 @@ class Task:
             that were left out; otherwise proteins are counted.
         absent: further tests and subsets that are not there, and why.
         changes: letters changed and sequences truncated: ``split: kind``, as `plmdepth.proteins.selection` counts them.
-        split: what decided the splits and how far test is from train, where that is known.
         notes: what else a person should know, a sentence each.
+        split: what decided the splits and how far test is from train, where that is known.
     """
 
     name: str
@@ -84,8 +84,8 @@ class Task:
     dropped: Mapping[str, int] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, int] = field(default_factory=dict)
-    split: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    split: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_regression(self) -> bool:
