@@ -134,6 +134,12 @@ def accumulator(reduction: Reduction, shape: tuple[int, ...]) -> Accumulator:
     return {"mean": MeanAccumulator, "max": MaxAccumulator}[reduction](shape)
 
 
+def disjoint_groups(proteins: Sequence[Protein], seed: int, n_groups: int) -> dict[str, int]:
+    """Return the group of every protein by its id: groups are of one size, give or take one, and no order decides."""
+    keys = [keyed_generator(seed, "group", f"{each.id}\t{each.sequence}").random() for each in proteins]
+    return {proteins[index].id: rank % n_groups for rank, index in enumerate(np.argsort(keys))}
+
+
 def bootstrap_weights(proteins: Sequence[Protein], seed: int, n_replicates: int = N_REPLICATES) -> Tensor:
     """Return Poisson(1) weights ``[replicate, sequence]``, each column from (seed, sequence) alone.
 
