@@ -8,6 +8,7 @@ import pytest
 
 from plmdepth.report.contact_figure import contact_rows, write_contact_figure
 from plmdepth.report.contact_ranking import baselines, notes
+from plmdepth.report.style import wrapped
 from plmdepth.results.atomic import write_json
 
 N_LAYERS = 3
@@ -78,7 +79,7 @@ def test_the_figure_is_drawn_from_the_files_of_a_record_and_always_the_same(tmp_
     assert [path.read_bytes() for path in write_contact_figure(tmp_path)] == before
     text = files[1].read_text()
     for words in ("precision (long range, top L)", "difference of precision", "layer (0 = embedding)", "top L/5"):
-        assert f"<!-- {words} -->" in text
+        assert all(f"<!-- {line} -->" in text for line in wrapped(words).splitlines())
 
 
 def test_what_a_precision_is_held_against_is_told() -> None:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -19,7 +19,7 @@ from plmdepth.language_models.spelling.spelling import Spelling
 DType = Literal["float32", "bfloat16", "float16"]
 ObjectiveName = Literal["autoregressive", "masked", "diffusion"]
 Modality = Literal["sequence", "structure", "both"]
-_NOT_FACTS = {"weights", "hub_id", "fair_esm", "attention", "placement"}
+_NOT_FACTS = {"weights", "hub_id", "fair_esm", "attention", "placement", "card"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,8 @@ class LanguageModel(ABC):
         placement: where the weights lie while it runs: ``memory``; ``disk``, a layer at a time in memory; or ``auto``,
             spread over GPUs, memory and disk.
         miniature: toy width and depth with random weights, to try a whole path in seconds.
+        card: what the tables of models say beside its size: ``title`` of its row, what it ``reads`` of a protein, the
+            ``licence`` of the weights, and the ``source`` of that statement.
     """
 
     name: str
@@ -60,6 +62,7 @@ class LanguageModel(ABC):
     modality: Modality = "sequence"
     placement: Literal["memory", "disk", "auto"] = "memory"
     miniature: bool = False
+    card: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     architecture: ClassVar[type[PreTrainedModel]]
     distinguishing: ClassVar[tuple[str, ...]] = ()
@@ -76,6 +79,11 @@ class LanguageModel(ABC):
     def __post_init__(self) -> None:
         if self.modality not in self.modalities:
             raise InputError(f"model.modality={self.modality}: {self.name} reads {' or '.join(self.modalities)} alone")
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the model has a head, so that its states can be read out as predictions."""
+        return True
 
     @property
     @abstractmethod

@@ -200,10 +200,7 @@ class LayerStack:
             InputError: the model has no head.
         """
         if self.anatomy.head is None:
-            raise InputError(
-                "this model predicts nothing by itself; metric=residual works without predictions "
-                "(an encoder of T5, and weights without a language-model head, predict nothing)"
-            )
+            raise InputError("this model predicts nothing by itself; choose a metric that needs no predictions")
         return self.anatomy.head(self.anatomy.norm(state))
 
     @contextmanager

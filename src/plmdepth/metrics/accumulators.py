@@ -1,6 +1,7 @@
 """Values over a data set with confidence intervals, in memory that does not grow with the data.
 
-Sequence s enters bootstrap replicate r with weight ``w_sr ~ Poisson(1)``, drawn from (seed, sequence) alone. This is
+Sequence s enters bootstrap replicate r with weight ``w_sr ~ Poisson(1)``, drawn from (seed, sequence) alone: proteins
+with the same sequence are drawn together, so that copies of a protein make no interval narrower. This is
 the bootstrap for streams (Oza and Russell 2001; Chamandy et al. 2012): running sums (or maxima) suffice, so they
 combine across batches and processes, and no order or batching changes them.
 """
@@ -134,9 +135,9 @@ def accumulator(reduction: Reduction, shape: tuple[int, ...]) -> Accumulator:
 
 
 def bootstrap_weights(proteins: Sequence[Protein], seed: int, n_replicates: int = N_REPLICATES) -> Tensor:
-    """Return Poisson(1) weights ``[replicate, sequence]``, each column from (seed, id, sequence) alone."""
-    columns = [
-        keyed_generator(seed, "bootstrap", f"{protein.id}\t{protein.sequence}").poisson(1.0, n_replicates)
-        for protein in proteins
-    ]
+    """Return Poisson(1) weights ``[replicate, sequence]``, each column from (seed, sequence) alone.
+
+    Proteins of one sequence have one column, whatever their ids: they are one cluster.
+    """
+    columns = [keyed_generator(seed, "bootstrap", each.sequence).poisson(1.0, n_replicates) for each in proteins]
     return torch.from_numpy(np.stack(columns, axis=1)).double()

@@ -7,7 +7,7 @@ those values over the data; nothing in a metric knows of files, plots or trackin
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -39,6 +39,12 @@ class Values(NamedTuple):
 class Metric(ABC):
     """A measurement of a stack on batches."""
 
+    name: ClassVar[str]
+    """Under which its quantities are recorded."""
+
+    title: ClassVar[str] = ""
+    """What its figure says on top; empty: its name."""
+
     needs_head: ClassVar[bool] = True
     """Whether it reads predictions, so that a model without a head cannot be measured."""
 
@@ -68,6 +74,20 @@ class Metric(ABC):
     def scalars(self, curves: Curves) -> dict[str, Tensor]:  # noqa: ARG002 (most metrics have none)
         """Return the numbers that follow from mean curves; each ``[...]`` as the leading axes of the curves."""
         return {}
+
+    def described(self, stack: LayerStack) -> dict[str, Any]:
+        """Return what a record says of its quantities, by metric."""
+        return {
+            self.name: {
+                "title": self.title or self.name.replace("_", " ").capitalize(),
+                "curves": [quantity.described() for quantity in self.quantities],
+                "matrices": [
+                    matrix.described() | {"first_layer": matrix.first_layer, "axes": list(matrix.axes)}
+                    for matrix in self.matrices
+                ],
+                "meaningless": dict(self.meaningless(stack)),
+            }
+        }
 
     def meaningless(self, stack: LayerStack) -> Mapping[str, str]:  # noqa: ARG002 (most numbers always mean something)
         """Return the scalars that mean nothing for this model, each with the reason; they are recorded as null."""
@@ -132,6 +152,7 @@ class Suite(Metric):
         metrics: the metrics by name.
     """
 
+    name: ClassVar[str] = "suite"
     metrics: Mapping[str, ObservingMetric]
 
     @property
@@ -146,6 +167,10 @@ class Suite(Metric):
     def scalars(self, curves: Curves) -> dict[str, Tensor]:
         """Return the scalars of all metrics."""
         return {name: value for metric in self.metrics.values() for name, value in metric.scalars(curves).items()}
+
+    def described(self, stack: LayerStack) -> dict[str, Any]:
+        """Return what a record says of the quantities of all metrics."""
+        return {name: each for metric in self.metrics.values() for name, each in metric.described(stack).items()}
 
     def meaningless(self, stack: LayerStack) -> Mapping[str, str]:
         """Return what means nothing of all metrics."""

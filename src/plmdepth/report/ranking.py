@@ -19,11 +19,12 @@ def print_ranking(record: Record, console: Console) -> None:
     table = pd.read_csv(record.folder / "layers.csv")
     task, first = record.result["task"], record.curves.iloc[0]
     console.print(f"{first['model']} on {first['dataset']}: {task['metric']} by layer", highlight=False, soft_wrap=True)
-    console.print(ranking_table(table, task["metric"]))
+    moving = unconverged(record.result)
+    console.print(ranking_table(table, task["metric"], compared=not moving))
     console.print("  ±: half of the 95 % interval over proteins; all layers are in layers.csv", highlight=False)
     last = int(table["layer"].max())
     compared = "the last layer" if last == first["n_layers"] else f"layer {last}, the last with a head"
-    found = answers(record.result, task["metric"], compared)
+    found = [*answers(record.result, task["metric"], compared), *still_falling(record.result)]
     for sentence in [*found, *composition_alone(record.result, task["metric"])]:
         console.print(f"  {sentence}", highlight=False, soft_wrap=True)
     missing = task["classes_without_a_positive_in_train"]
@@ -32,18 +33,45 @@ def print_ranking(record: Record, console: Console) -> None:
     console.print(f"  record: {record.folder}", highlight=False, soft_wrap=True)
 
 
-def ranking_table(table: pd.DataFrame, metric: str) -> Table:
-    """Return the best layers and the last one, best on validation first; it fits 80 columns."""
+def unconverged(result: Any) -> list[int]:
+    """Return the layers whose heads had not come to their end: no layer can then be compared with another."""
+    return [int(layer) for layer, done in result.get("converged", {}).items() if not done]
+
+
+def still_falling(result: Any) -> list[str]:
+    """Return the sentence that says so, and what to do."""
+    layers = unconverged(result)
+    if not layers:
+        return []
+    which = f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"
+    if result["fit"]["method"] == "adam":
+        return [f"The validation loss was still falling at {which}: layers cannot be compared; raise probe.epochs."]
+    return [f"The regression of {which} did not come to its end: layers cannot be compared."]
+
+
+def ranking_table(table: pd.DataFrame, metric: str, compared: bool = True) -> Table:
+    """Return the best layers and the last one, best on validation first; it fits 80 columns.
+
+    Args:
+        table: the ranking.
+        metric: the main score.
+        compared: whether the difference to the last layer is shown.
+    """
     splits = [name.removesuffix(f"_{metric}") for name in table.columns if name.endswith(f"_{metric}")][:_SPLITS]
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    headings = ["layer", "ms a\nprotein", *(f"{split}\n{metric}" for split in splits), "test, less\nlast layer"]
+    headings = [
+        "layer",
+        "ms a\nprotein",
+        *(f"{split}\n{metric}" for split in splits),
+        *["test, less\nlast layer"] * compared,
+    ]
     for heading in headings:
         shown.add_column(heading, justify="right", no_wrap=True)
     last = table["layer"].max()
     for row in table[(table.index < _SHOWN) | (table["layer"] == last)].to_dict("records"):
         scores = [_with_half(row, f"{split}_{metric}") for split in splits]
-        gap = _with_half(row, "test_difference_to_last", sign="+")
-        shown.add_row(str(row["layer"]), f"{row['milliseconds']:.1f}", *scores, gap)
+        gap = [_with_half(row, "test_difference_to_last", sign="+")] * compared
+        shown.add_row(str(row["layer"]), f"{row['milliseconds']:.1f}", *scores, *gap)
     return shown
 
 
@@ -54,6 +82,8 @@ def answers(result: Any, metric: str, compared: str = "the last layer") -> list[
     gain, interval = scalars[f"test_{metric}_gain"], intervals[f"test_{metric}_gain"]
     if gain is None:
         return [f"Layer {layer} is the best on validation."]
+    if unconverged(result):
+        return [f"Layer {layer} has the highest {metric} on validation so far."]
     return [
         f"Layer {layer} is the best on validation; on test it reads {scalars[f'test_{metric}_best']:.3f} {metric}, "
         f"{gain:+.3f}{_bounds(interval, '+')} against {compared}."

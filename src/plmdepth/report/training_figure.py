@@ -21,7 +21,12 @@ _DEPTHS = LinearSegmentedColormap.from_list("depth", mpl.colormaps["viridis"].re
 
 
 def write_training_figure(folder: Path) -> list[Path]:
-    """Draw the history that a probe left in a folder; return the files, in its ``figures``."""
+    """Draw the history that a probe left in a folder; return the files, in its ``figures``.
+
+    Heads that were fitted to convergence have none.
+    """
+    if not (folder / "history.parquet").exists():
+        return []
     history, curves = pd.read_parquet(folder / "history.parquet"), pd.read_parquet(folder / "curves.parquet")
     first = curves.iloc[0]
     about = f"{first['model']} ({first['n_layers']} layers) on {first['dataset']}"

@@ -2,7 +2,12 @@
 
 Replicate r weighs protein p with ``w_rp ~ Poisson(1)``, drawn from (seed, protein) alone by
 `plmdepth.metrics.accumulators.bootstrap_weights`; a protein of weight w counts as w copies of itself (Oza and Russell
-2001; Chamandy et al. 2012). All layers share the weights, so layers are compared in pairs.
+2001; Chamandy et al. 2012). All layers share the weights, so layers are compared in pairs. Proteins of one sequence
+share theirs: they are one cluster.
+
+Where all proteins say the same (12 of 12 right), so do all replicates, and the percentile interval would be a point.
+`certain` then gives the interval of n clusters without an exception, that of Clopper and Pearson 1934 at the edge: with
+probability ``1 - 0.025^(1/n)`` or less another one is an exception.
 """
 
 from collections.abc import Callable
@@ -40,6 +45,26 @@ def difference(estimated: Estimate, layer: int = -1) -> Estimate:
         estimated.replicates - estimated.replicates[:, layer, None],
         torch.minimum(estimated.n, estimated.n[layer]),
     )
+
+
+def certain(found: Estimate, bounds: tuple[float, float], clusters: int, span: float = 1.0) -> Estimate:
+    """Return an estimate whose intervals are no points: where all replicates agree, that of n clusters which agree.
+
+    ``value -+ span (1 - 0.025^(1/n))`` within the bounds: for 12 of 12 right [0.735, 1], for 0 of 3 [0, 0.708].
+
+    Args:
+        found: values ``[layer]``.
+        bounds: least and greatest value that there can be.
+        clusters: n, the number of different sequences; below two there is no interval at all.
+        span: by how much a value can change where every protein changes: the width of the score's range.
+    """
+    if clusters < 2:
+        nowhere = torch.full_like(found.value, torch.nan)
+        return found._replace(low=nowhere, high=nowhere)
+    exception = span * (1 - ((1 - CONFIDENCE) / 2) ** (1 / clusters))
+    point = found.high - found.low <= 1e-12
+    low, high = ((found.value + sign * exception).clamp(*bounds) for sign in (-1, 1))
+    return found._replace(low=torch.where(point, low, found.low), high=torch.where(point, high, found.high))
 
 
 def estimate(value: Tensor, replicates: Tensor, n: Tensor) -> Estimate:

@@ -2,15 +2,16 @@
 
 Logits z become ``sigmoid(z / T)`` or ``softmax(z / T)``; T minimises the negative log likelihood on validation proteins
 (Guo et al. 2017; the code of Hart et al. 2025 divides the logits of every layer by such a T before it compares
-probabilities with the threshold for leaving). The likelihood is concave in 1 / T, so Newton's steps, kept inside a
-shrinking bracket, end at the one optimum, the same on every run. T stays within [1/20, 20]: a head without errors on
-the validation proteins would otherwise ask for T = 0. These functions take logits, as rounded probabilities of 0 and 1
-have none.
+probabilities with the threshold for leaving). The likelihood is concave in 1 / T, so its slope has one root, which
+Brent's method finds. T stays within [1/20, 20]: a head without errors on the validation proteins would otherwise ask
+for T = 0. These functions take logits, as rounded probabilities of 0 and 1 have none. Classes whose logits are not
+finite, as those that are never predicted, have no part: nor have the items of such a class.
 """
 
 from collections.abc import Callable
 
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 from plmdepth.scores.inputs import NOT_SCORED, checked_finite, checked_labels, checked_targets
@@ -18,11 +19,8 @@ from plmdepth.scores.inputs import NOT_SCORED, checked_finite, checked_labels, c
 HOTTEST = 20.0
 """The highest temperature; its inverse is the lowest."""
 
-_STEPS = 100
-_CLOSE = 1e-12
-
-_Derivatives = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""From the inverse temperature to the first two derivatives of the negative log likelihood."""
+_Slope = Callable[[float], float]
+"""From the inverse temperature to the derivative of the negative log likelihood, which rises with it."""
 
 
 def fit_sigmoid_temperatures(logits: Tensor, targets: Tensor) -> Tensor:
@@ -35,10 +33,10 @@ def fit_sigmoid_temperatures(logits: Tensor, targets: Tensor) -> Tensor:
     Raises:
         ValueError: a shape is not as said, a logit is not finite, or there are no proteins.
     """
-    _checked_logits(logits)
-    true = checked_targets(logits, targets)
+    known = _predicted(logits)
+    true = checked_targets(logits, targets)[:, known]
     _checked_some(len(true))
-    return torch.stack([1 / _least(_sigmoid_derivatives(layer.double(), true)) for layer in logits])
+    return torch.stack([_temperature(_sigmoid_slope(layer[:, known].double(), true)) for layer in logits])
 
 
 def fit_softmax_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
@@ -51,66 +49,45 @@ def fit_softmax_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
     Raises:
         ValueError: a shape is not as said, a logit is not finite, or no item has a label.
     """
-    _checked_logits(logits)
+    known = _predicted(logits)
     classes = checked_labels(logits, labels)
-    scored = classes != NOT_SCORED
+    scored = (classes != NOT_SCORED) & known[classes]
     _checked_some(int(scored.sum()))
-    return torch.stack([1 / _least(_softmax_derivatives(layer[scored].double(), classes[scored])) for layer in logits])
+    among = (known.cumsum(0) - 1)[classes[scored]]  # counted among the classes that are predicted
+    return torch.stack([_temperature(_softmax_slope(layer[scored][:, known].double(), among)) for layer in logits])
 
 
-def sigmoid_at(logits: Tensor, temperatures: Tensor) -> Tensor:
-    """Return ``sigmoid(z / T)`` of logits ``[layer, protein, term]`` and temperatures ``[layer]``."""
-    return (logits / temperatures[:, None, None]).sigmoid()
-
-
-def softmax_at(logits: Tensor, temperatures: Tensor) -> Tensor:
-    """Return ``softmax(z / T)`` of logits ``[layer, item, class]`` and temperatures ``[layer]``."""
-    return (logits / temperatures[:, None, None]).softmax(-1)
-
-
-def _sigmoid_derivatives(logits: Tensor, true: Tensor) -> _Derivatives:
+def _sigmoid_slope(logits: Tensor, true: Tensor) -> _Slope:
     towards = torch.where(true, logits, -logits)
-
-    def derivatives(inverse: Tensor) -> tuple[Tensor, Tensor]:
-        wrong = (-inverse * towards).sigmoid()  # not 1 - right, which rounds to 0
-        return -(wrong * towards).mean(), (wrong * (1 - wrong) * towards.square()).mean()
-
-    return derivatives
+    return lambda inverse: -float(((-inverse * towards).sigmoid() * towards).mean())  # not 1 - right: it rounds to 0
 
 
-def _softmax_derivatives(logits: Tensor, classes: Tensor) -> _Derivatives:
+def _softmax_slope(logits: Tensor, classes: Tensor) -> _Slope:
     above = logits - logits.gather(1, classes[:, None])
-
-    def derivatives(inverse: Tensor) -> tuple[Tensor, Tensor]:
-        p = (inverse * above).softmax(-1)
-        expected = (p * above).sum(-1, keepdim=True)
-        return expected.mean(), (p * (above - expected).square()).sum(-1).mean()
-
-    return derivatives
+    return lambda inverse: float(((inverse * above).softmax(-1) * above).sum(-1).mean())
 
 
-def _least(derivatives: _Derivatives) -> Tensor:
-    """Return the inverse temperature at which the convex function is least, within the bounds."""
-    bounds = torch.tensor([1 / HOTTEST, HOTTEST], dtype=torch.float64)
-    low, high = bounds
-    inverse = torch.ones((), dtype=torch.float64)
-    for _ in range(_STEPS):
-        slope, bend = derivatives(inverse)
-        if slope == 0:
-            break
-        low, high = (inverse, high) if slope < 0 else (low, inverse)
-        step = inverse - slope / bend
-        nearer = step if low < step < high else (low * high).sqrt()
-        if (nearer - inverse).abs() <= _CLOSE * inverse:
-            break
-        inverse = nearer
-    return inverse
+def _temperature(slope: _Slope) -> Tensor:
+    """Return the temperature at which the slope is 0, or the bound that it points to."""
+    low, high = 1 / HOTTEST, HOTTEST
+    if slope(low) >= 0 and slope(1.0) == 0:  # no logit differs from another: any temperature is as good
+        inverse = 1.0
+    elif slope(low) >= 0:
+        inverse = low
+    elif slope(high) <= 0:
+        inverse = high
+    else:
+        inverse = brentq(slope, low, high, xtol=1e-14, rtol=1e-13)
+    return torch.tensor(1 / inverse, dtype=torch.float64)
 
 
-def _checked_logits(logits: Tensor) -> None:
+def _predicted(logits: Tensor) -> Tensor:
+    """Return which classes have logits everywhere, ``[class]`` boolean."""
     if logits.ndim != 3:
         raise ValueError(f"logits must be [layer, item, class], got {tuple(logits.shape)}")
-    checked_finite("logits", logits)
+    never = (logits == -torch.inf).all(dim=1).all(dim=0)
+    checked_finite("logits", logits[:, :, ~never])
+    return ~never
 
 
 def _checked_some(n_items: int) -> None:

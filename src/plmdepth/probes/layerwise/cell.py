@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from pytorch_lightning import Trainer
 
 from plmdepth.cells.cell import Cell, Findings
@@ -60,6 +61,11 @@ class ProbeCell(Cell):
         """How a protein becomes one vector; None where residues have labels: each is read by itself."""
         return None if self.task.kind == "residue" else self.recipe.pooling
 
+    @property
+    def to_convergence(self) -> bool:
+        """Whether heads are fitted to convergence: linear ones, unless their pooling is learnt with them."""
+        return self.recipe.to_convergence and self.pooling != "attention"
+
     @cached_property
     def layers(self) -> tuple[int, ...]:
         """The layers that have heads."""
@@ -87,9 +93,10 @@ class ProbeCell(Cell):
             width: features of a state.
         """
         sizes = (self.recipe.head, len(self.layers), width, len(self.task.classes), self.layers)
+        absent = np.flatnonzero(self.task.positives("train") == 0).tolist()
         if self.pooling == "attention":
-            return AttentionHeads(*sizes)
-        return LayerHeads(*sizes, residue_rows if self.pooling is None else POOLS[self.pooling])
+            return AttentionHeads(*sizes, absent=absent)
+        return LayerHeads(*sizes, residue_rows if self.pooling is None else POOLS[self.pooling], absent)
 
     @cached_property
     def identity(self) -> Identity:
@@ -113,9 +120,11 @@ class ProbeCell(Cell):
         check_readable(model)
         options = run.options("probe")
         options["probe"] = {key: value for key, value in options["probe"].items() if key not in _WITHOUT_NUMBERS}
+        if run.asked.to_convergence:
+            options["probe"]["fit"] = "convergence"  # records of an earlier version hold trained heads
         cell = cls(
             model=model,
-            task=dataset.task(model.max_length, run.seed),
+            task=dataset.load_task(model.max_length, run.seed),
             recipe=run.asked,
             trainer=run.trainer,
             seed=run.seed,
@@ -148,13 +157,22 @@ class ProbeCell(Cell):
 
 
 def check_task(task: Task, recipe: HeadRecipe) -> None:
-    """Refuse a probe whose settings are for labels of residues on a task that has none.
+    """Refuse a probe whose settings are for labels of residues on a task that has none, and labels that never vary.
 
     Raises:
-        InputError: they are, and the labels are of proteins.
+        InputError: they are, and the labels are of proteins; or all labels of train, valid or test are the same.
     """
     if recipe.residues_only and task.kind != "residue":
         raise InputError(f"probe={recipe.name} does not fit dataset={task.name}; use probe=linear or mlp")
+    for split in (split for split in ("train", "valid", "test") if split in task.splits):
+        counts, n = task.positives(split), len(task.splits[split])
+        varies = (counts > 0) & (counts < n) if task.kind == "multilabel" else np.array([(counts > 0).sum() > 1])
+        if not varies.any():
+            same = ", ".join(name for name, count in zip(task.classes, counts, strict=True) if count) or "no class"
+            raise InputError(
+                f"dataset={task.name}: all labels of {split} are the same ({same[:60]}), so no layer can be "
+                "told from another; give labels that vary"
+            )
 
 
 def check_all_layers(recipe: HeadRecipe) -> None:

@@ -23,7 +23,6 @@ from plmdepth.probes.layerwise.ranking import Answer, ScoredSplit, answer_at
 from plmdepth.proteins.protein import CANONICAL, Protein
 from plmdepth.proteins.tasks.task import NOT_SCORED, Kind, Labelled, Part, Task
 from plmdepth.randomness import keyed_generator
-from plmdepth.scores.bootstrap import difference
 
 N_LETTERS = len(CANONICAL) + 1
 """The amino acids and, last, every other letter."""
@@ -62,9 +61,10 @@ class Composition:
         (alone,) = (split.scores[metric] for split in self.splits if split.name == heads.name)
         pairs = zip(heads.scores[metric], alone, strict=True)
         both = Estimate(*(torch.stack([head[..., layer], other[..., 0]], dim=-1) for head, other in pairs))
+        over = ScoredSplit(heads.name, {metric: both}, clusters=heads.clusters).gaps(metric)
         return {
             f"{heads.name}_{metric}_composition": answer_at(alone, 0),
-            f"{heads.name}_{metric}_over_composition": answer_at(difference(both), 0),
+            f"{heads.name}_{metric}_over_composition": answer_at(over, 0),
         }
 
 

@@ -10,9 +10,11 @@ from plmdepth.metrics.accumulators import Estimate, bootstrap_weights
 from plmdepth.probes.layerwise.data import ReadBatch
 from plmdepth.probes.layerwise.heads import LayerHeads
 from plmdepth.probes.layerwise.losses import probabilities
+from plmdepth.probes.layerwise.ranking import range_of
 from plmdepth.proteins.batches import token_budget_batches
 from plmdepth.proteins.tasks.task import Kind, Labelled
 from plmdepth.scores.average_precision import AveragePrecision
+from plmdepth.scores.bootstrap import certain
 from plmdepth.scores.class_scores import ClassScores
 from plmdepth.scores.f1_max import F1Max
 
@@ -43,7 +45,7 @@ class MultilabelScores:
 
     def compute(self) -> Mapping[str, Estimate]:
         """Return both scores."""
-        return {"f1_max": self._f1_max.compute().score, "auprc_micro": self._precision.compute().micro}
+        return {"f1_max": self._f1_max.compute().score, "auprc_micro": self._precision.compute()}
 
 
 class SingleLabelScores:
@@ -95,14 +97,23 @@ def evaluate(
     scores: Scores | None = None
     for rows in batches:
         features, labels = read(rows)
-        predicted = probabilities(heads(features.to(device)), kind).transpose(0, 1).cpu()
+        predicted = probabilities(heads.predict(features.to(device)), kind).transpose(0, 1).cpu()
         if scores is None:
             scores = scores_of(kind, len(predicted), predicted.shape[-1], n_replicates)
         chosen = [labelled[row] for row in rows]
         weights = bootstrap_weights([each.protein for each in chosen], seed, n_replicates)
         scores.update(predicted, labels, weights, _segments(chosen, kind))
     assert scores is not None
-    return scores.compute()
+    different = clusters(labelled, [place for rows in batches for place in rows])
+    return {
+        name: certain(found, bounds := range_of(name), different, bounds[1] - bounds[0])
+        for name, found in scores.compute().items()
+    }
+
+
+def clusters(labelled: Sequence[Labelled], places: Sequence[int]) -> int:
+    """Return how many different sequences some proteins have: what the bootstrap draws."""
+    return len({labelled[place].protein.sequence for place in places})
 
 
 def evaluation_batches(

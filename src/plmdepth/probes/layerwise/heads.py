@@ -61,7 +61,10 @@ class LayerHeads(nn.Module):
         n_classes: classes.
         numbers: the layer of each head, rising; None for 0, 1, ..., which are all layers where there are L + 1 heads.
         pool: from states ``[protein, token, feature]`` and the residue mask ``[protein, token]`` to what a head reads.
+        absent: numbers of the classes that were never true in training, and so are never predicted.
     """
+
+    absent: Tensor
 
     def __init__(
         self,
@@ -71,24 +74,30 @@ class LayerHeads(nn.Module):
         n_classes: int,
         numbers: Sequence[int] | None = None,
         pool: Pool = mean_state,
+        absent: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        self.register_buffer("absent", torch.tensor(absent, dtype=torch.long), persistent=False)
         self.layers = nn.ModuleList([make(width, n_classes) for _ in range(n_heads)])
         self.numbers = tuple(range(n_heads) if numbers is None else numbers)
         self._pool = pool
 
     def forward(self, features: Any) -> Tensor:
-        """Return logits ``[row, layer, class]`` of features ``[row, layer, feature]``."""
+        """Return logits ``[row, layer, class]`` of features ``[row, layer, feature]``, as they are trained."""
         return torch.stack([head(features[:, place]) for place, head in enumerate(self.layers)], dim=1)
+
+    def predict(self, features: Any) -> Tensor:
+        """Return the logits of `forward` with minus infinity for classes that were never true in training."""
+        return self(features).index_fill(-1, self.absent, -torch.inf)
 
     def of_layer(self, layer: int) -> nn.Module:
         """Return the head of a layer."""
         return self.layers[self.numbers.index(layer)]
 
     def read(self, layer: int, features: Tensor) -> Tensor:
-        """Return logits ``[row, class]`` of one layer's features ``[row, feature]``, pooled already."""
+        """Return logits ``[row, class]`` of one layer's features ``[row, feature]``, pooled already, as `predict`."""
         logits: Tensor = self.of_layer(layer)(features)
-        return logits
+        return logits.index_fill(-1, self.absent, -torch.inf)
 
     def pool(self, layer: int, states: Tensor, residues: Tensor) -> Tensor:  # noqa: ARG002 (attention pools by layer)
         """Return what the head of a layer reads, ``[row, feature]``: a row a protein, or a residue.
@@ -118,12 +127,20 @@ class AttentionHeads(LayerHeads):
         width: features.
         n_classes: classes.
         numbers: as in `LayerHeads`.
+        absent: as in `LayerHeads`.
     """
 
     def __init__(
-        self, make: MakeHead, n_heads: int, width: int, n_classes: int, numbers: Sequence[int] | None = None
+        self,
+        make: MakeHead,
+        n_heads: int,
+        width: int,
+        n_classes: int,
+        numbers: Sequence[int] | None = None,
+        absent: Sequence[int] = (),
     ) -> None:
-        super().__init__(lambda *sizes: _PooledHead(make(*sizes), width), n_heads, width, n_classes, numbers)
+        pooled = lambda *sizes: _PooledHead(make(*sizes), width)  # noqa: E731
+        super().__init__(pooled, n_heads, width, n_classes, numbers, absent=absent)
 
     def forward(self, features: ProteinStates) -> Tensor:
         """Return logits ``[protein, layer, class]`` of the residues of proteins."""

@@ -1,4 +1,4 @@
-"""Logistic regression to convergence: full batch, double precision, its penalty chosen on validation.
+"""Logistic regression to convergence: full batch, its penalty chosen on validation.
 
 With features x (standardised on the training items), weights W and biases b, ``z = W x + b``, it minimises
 
@@ -7,33 +7,48 @@ With features x (standardised on the training items), weights W and biases b, ``
 where t is 1 for the true class or classes, ``A(z) = log sum_c exp z_c`` for one label of many (the multinomial
 model) and ``A(z) = sum_c log(1 + exp z_c)`` for labels that are independent (one regression a class, side by side).
 Biases are not penalised. ``sum t.z`` needs the sums of x over each class alone, so that a step reads the features once.
-Minimised by L-BFGS (Liu and Nocedal 1989) from the strongest penalty to the weakest, each from the solution before.
+Minimised by L-BFGS (Liu and Nocedal 1989) from the strongest penalty to the weakest, each from the solution before, in
+coordinates in which the curvature is about one in every direction: weights are ``U R^-1`` with ``R R^T`` the second
+moments of x times the mean of ``p (1 - p)``, plus the penalty. Steps end where no derivative by U is above 1e-3 for a
+penalty that is tried, and above 1e-7 (1e-5 in single precision) for the one that is kept; the fit has converged if none
+is above 1e-4. Parameters and sums are in
+double precision, products in that of the features. scikit-learn's ``LogisticRegression`` has the same minimum with
+``C = 1 / (items * strength)``, but knows no rows that stand for several items, takes each penalty from the beginning
+and runs on no accelerator.
 """
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import solve_triangular
 from torch.nn.functional import softplus
 
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 """Penalties that are tried, the strongest first."""
 
-_STEPS = 100  # of a penalty
-_VALUES_AT_ONCE = 100_000  # logits, so that they stay in the processor's cache
+_STEPS = 100  # of a penalty that is tried
+_MOST_STEPS = 1000  # of the one that is kept
+_TRIED = 1e-3  # no derivative is above it where a penalty is tried,
+_KEPT = {torch.float32: 1e-5, torch.float64: 1e-7}  # and where it is kept, as far as rounding lets it
+_CONVERGED = 1e-4  # none above it: the loss is within about 1e-6 nats of its minimum
+_SMALL = 2**22  # features that one thread reads
+_MOST_MOMENTS = 8192  # rows whose second moments shape the steps, and decide no number
+_ROWS_AT_ONCE = 8192  # in double precision, whatever the features are
+_VALUES_AT_ONCE = 2**18  # features or logits, so that they stay in the processor's cache
 
 
 class Rows(NamedTuple):
     """Items with their labels; equal items may share a row.
 
     Attributes:
-        features: ``[row, feature]``, double precision.
-        targets: how many items of the row are of each class, ``[row, class]``, double precision.
+        features: ``[row, feature]``, single or double precision.
+        targets: how many items of the row are of each class, ``[row, class]``.
     """
 
     features: Tensor
@@ -64,10 +79,16 @@ class Fit(NamedTuple):
     Attributes:
         head: what reads it off features.
         strength: the penalty that validation chose.
+        converged: whether the fit came to its end.
+        train_loss: mean loss of an item without the penalty, nats.
+        valid_loss: the same on validation.
     """
 
     head: LogisticHead
     strength: float
+    converged: bool
+    train_loss: float
+    valid_loss: float
 
 
 def fit_logistic(train: Rows, valid: Rows, *, independent: bool) -> Fit:
@@ -80,15 +101,17 @@ def fit_logistic(train: Rows, valid: Rows, *, independent: bool) -> Fit:
     """
     answers = _constant_answers(train, independent)
     learnt = answers.isnan()
-    with _one_thread():
-        mean, scale = _standard(train.features, _weights(train, independent))
-        known, held_out = (_standardised(rows, learnt, mean, scale) for rows in (train, valid))
-        fitted, strength = _path(_Problem(known, independent), _Problem(held_out, independent))
-    weight = torch.zeros(len(learnt), len(mean), dtype=torch.float64)
+    with _one_thread() if train.features.numel() <= _SMALL else nullcontext():
+        mean, scale = standard(train.features, _weights(train, independent))
+        known, held_out = (_Problem(_standardised(rows, learnt, mean, scale), independent) for rows in (train, valid))
+        fitted, strength = _path(known, held_out)
+        fitted, converged = _minimised(known, fitted, strength, _MOST_STEPS, _KEPT[known.rows.features.dtype])
+        losses = known.loss(fitted), held_out.loss(fitted)
+    weight = torch.zeros(len(learnt), len(mean), dtype=torch.float64, device=mean.device)
     weight[learnt] = fitted[:, :-1] / scale
     bias = answers.clone()
     bias[learnt] = fitted[:, -1] - weight[learnt] @ mean
-    return Fit(LogisticHead(weight, bias), strength)
+    return Fit(LogisticHead(weight, bias), strength, converged, *losses)
 
 
 @contextmanager
@@ -122,18 +145,50 @@ class _Problem:
     @cached_property
     def sums(self) -> Tensor:
         """Return the features summed over the items of every class, ``[class, feature + 1]``."""
-        return self.rows.targets.T @ self.rows.features
+        total = self.empty()
+        for rows in self._blocks():
+            features = self.rows.features[rows]
+            total += self.rows.targets[rows].to(features).T @ features
+        return total
 
     def partition(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return A(z) summed over items, and its gradient: the features weighted with what is predicted."""
         total, gradient = parameters.new_zeros(()), torch.zeros_like(parameters)
-        size = max(1, _VALUES_AT_ONCE // max(1, len(parameters)))
-        for features, weights in zip(self.rows.features.split(size), self.weights.split(size), strict=True):
-            logits = features @ parameters.T
-            total += softplus(logits).sum() if self.independent else weights @ logits.logsumexp(1)
+        known = parameters.to(self.rows.features)
+        for rows in self._blocks():
+            features, weights = self.rows.features[rows], self.weights[rows].to(known)
+            logits = features @ known.T
+            total += (softplus(logits) if self.independent else weights * logits.logsumexp(1)).sum()
             predicted = logits.sigmoid() if self.independent else logits.softmax(1) * weights[:, None]
-            gradient.addmm_(predicted.T, features)
+            gradient += predicted.T @ features
         return total, gradient
+
+    @cached_property
+    def moments(self) -> Tensor:
+        """Return the second moments of the features over some of the rows, ``[feature + 1, feature + 1]``."""
+        some = slice(None, None, -(-len(self.weights) // _MOST_MOMENTS))
+        features, weights = self.rows.features[some], self.weights[some]
+        return (features.T @ (features * (weights / weights.sum().clamp(min=1))[:, None].to(features))).double()
+
+    def root(self, parameters: Tensor, strength: float) -> Tensor:
+        """Return the lower Cholesky factor of about the curvature at these parameters, of any one class."""
+        some = slice(None, None, -(-len(self.weights) // _MOST_MOMENTS))
+        logits = self.rows.features[some] @ parameters.to(self.rows.features).T
+        predicted = logits.sigmoid() if self.independent else logits.softmax(1)
+        bend = float((predicted * (1 - predicted)).mean().clamp(min=1e-6))
+        moments = bend * self.moments
+        moments.diagonal().add_(strength)
+        return torch.linalg.cholesky(moments)
+
+    def empty(self) -> Tensor:
+        """Return parameters of zero."""
+        shape = self.rows.targets.shape[1], self.rows.features.shape[1]
+        return torch.zeros(shape, dtype=torch.float64, device=self.rows.features.device)
+
+    def _blocks(self) -> Iterator[slice]:
+        n, width = self.rows.features.shape
+        size = max(1, _VALUES_AT_ONCE // max(width, self.rows.targets.shape[1]))
+        yield from (slice(start, start + size) for start in range(0, n, size))
 
 
 @torch.no_grad()
@@ -141,7 +196,7 @@ def _path(train: _Problem, valid: _Problem) -> tuple[Tensor, float]:
     """Return the best parameters on validation and their penalty."""
     parameters, best, lowest = _start(train), None, math.inf
     for strength in STRENGTHS:
-        parameters = _minimised(train, parameters, strength)
+        parameters, _ = _minimised(train, parameters, strength, _STEPS, _TRIED)
         loss = valid.loss(parameters)
         if best is not None and not loss < lowest:
             break
@@ -152,54 +207,79 @@ def _path(train: _Problem, valid: _Problem) -> tuple[Tensor, float]:
 
 def _start(problem: _Problem) -> Tensor:
     """Return no weights, and the biases that predict how often each class is true."""
-    targets = problem.rows.targets
-    parameters = torch.zeros(targets.shape[1], problem.rows.features.shape[1], dtype=torch.float64)
-    true = targets.sum(0)
+    parameters, targets = problem.empty(), problem.rows.targets
+    true = targets.sum(0, dtype=torch.float64)
     parameters[:, -1] = true.log() - ((len(targets) - true).log() if problem.independent else 0)
     return parameters
 
 
-def _minimised(problem: _Problem, start: Tensor, strength: float) -> Tensor:
-    parameters = start.clone()
-    if not len(parameters):
-        return parameters
-    sums, n = problem.sums, problem.weights.sum()
+@torch.no_grad()
+def _minimised(problem: _Problem, start: Tensor, strength: float, steps: int, close: float) -> tuple[Tensor, bool]:
+    """Return the parameters after so many steps at most, or no derivative above ``close``, and whether they converged."""
+    if not len(start):
+        return start, True
+    sums, n, root = problem.sums, problem.weights.sum(), problem.root(start, strength)
+    free = start @ root
     optimizer = torch.optim.LBFGS(
-        [parameters], max_iter=_STEPS, tolerance_grad=1e-7, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+        [free], max_iter=steps, tolerance_grad=close, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )
 
     def closure() -> float:
+        parameters = solve_triangular(root, free, upper=False, left=False)
         value, gradient = problem.partition(parameters)
         penalised = parameters.clone()
         penalised[:, -1] = 0
-        parameters.grad = (gradient - sums) / n + strength * penalised
+        slope = (gradient - sums) / n + strength * penalised
+        free.grad = solve_triangular(root.T, slope, upper=True, left=False).contiguous()
         return float((value - (parameters * sums).sum()) / n + strength / 2 * penalised.square().sum())
 
     optimizer.step(closure)
-    return parameters
+    closure()
+    assert free.grad is not None
+    return solve_triangular(root, free, upper=False, left=False), float(free.grad.abs().max()) <= _CONVERGED
 
 
 def _constant_answers(rows: Rows, independent: bool) -> Tensor:
     """Return the logit of every class that needs no fit, as all items say the same of it; NaN of the others."""
-    true = rows.targets.sum(0)
+    true = rows.targets.sum(0, dtype=torch.float64)
     answers = torch.where(true == 0, -math.inf, math.nan).double()
     return torch.where(true == len(rows.targets), math.inf, answers) if independent else answers
 
 
 def _weights(rows: Rows, independent: bool) -> Tensor:
     """Return how many items each row stands for, ``[row]``."""
-    return torch.ones(len(rows.targets), dtype=torch.float64) if independent else rows.targets.sum(1)
+    counts = rows.targets.sum(1, dtype=torch.float64)
+    return torch.ones_like(counts) if independent else counts
 
 
-def _standard(features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of every feature over items, 1 for one that does not vary."""
-    shares = weights / weights.sum()
-    mean = shares @ features
-    deviation = (shares @ (features - mean).square()).sqrt()
+def standard(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of every feature over items, 1 for one that does not vary.
+
+    Args:
+        features: ``[row, feature]``.
+        weights: how many items each row stands for, ``[row]``; None for one.
+    """
+    known = torch.ones(len(features), dtype=torch.float64, device=features.device) if weights is None else weights
+    shares = known / known.sum()
+    mean, square = (torch.zeros(features.shape[1], dtype=torch.float64, device=features.device) for _ in range(2))
+    for part, share in _parts(features, shares):
+        mean += share @ part
+    for part, share in _parts(features, shares):
+        square += share @ (part - mean).square()
+    deviation = square.sqrt()
     return mean, torch.where(deviation > 1e-9, deviation, 1.0)
+
+
+def _parts(features: Tensor, shares: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield some rows at once, in double precision."""
+    for part, share in zip(features.split(_ROWS_AT_ONCE), shares.split(_ROWS_AT_ONCE), strict=True):
+        yield part.double(), share
 
 
 def _standardised(rows: Rows, learnt: Tensor, mean: Tensor, scale: Tensor) -> Rows:
     """Return standardised features with a 1 beside them, and the targets of the classes that are learnt."""
-    features = (rows.features - mean) / scale
-    return Rows(torch.cat([features, torch.ones(len(features), 1).double()], dim=1), rows.targets[:, learnt])
+    features = rows.features.new_ones(len(rows.features), len(mean) + 1)
+    for start in range(0, len(features), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        features[part, :-1] = ((rows.features[part] - mean) / scale).to(features)
+    return Rows(features, rows.targets[:, learnt])

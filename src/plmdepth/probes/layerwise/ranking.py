@@ -13,7 +13,7 @@ from torch import Tensor
 from plmdepth.analysis.tables import CurveLabels, curve_table
 from plmdepth.metrics.accumulators import Estimate
 from plmdepth.metrics.quantity import Quantity
-from plmdepth.scores.bootstrap import difference
+from plmdepth.scores.bootstrap import certain, difference
 
 Answer = tuple[float | None, Mapping[str, float | None] | None]
 """A number and its interval."""
@@ -27,11 +27,23 @@ class ScoredSplit:
         name: ``valid``, ``test`` and so on.
         scores: by name, ``[layer]`` over 0..L, NaN where a layer has no head.
         layers: those that have one, rising; None for all. The last of them is what the others are compared with.
+        clusters: how many different sequences the split has; None where intervals stay as the bootstrap has them.
     """
 
     name: str
     scores: Mapping[str, Estimate]
     layers: Sequence[int] | None = None
+    clusters: int | None = None
+
+    def gaps(self, metric: str) -> Estimate:
+        """Return every layer's score less that of the last layer that has a head."""
+        found = difference(self.scores[metric], self.last())
+        if self.clusters is None:
+            return found
+        low, high = range_of(metric)
+        known = certain(found, (low - high, high - low), self.clusters, high - low)
+        known.low[self.last()] = known.high[self.last()] = 0.0  # of itself
+        return known
 
     def last(self) -> int:
         """Return the last layer that has a head."""
@@ -47,14 +59,18 @@ class ScoredSplit:
         """
         best = int(chooser.scores[metric].value.nan_to_num(nan=-math.inf).argmax())
         here = self.scores[metric]
-        apart = difference(here, self.last())
         return {
             "best_layer": (float(best), None),
             "best_layer_depth": (best / (len(here.value) - 1), None),
             f"{self.name}_{metric}_best": answer_at(here, best),
             f"{self.name}_{metric}_last": answer_at(here, self.last()),
-            f"{self.name}_{metric}_gain": answer_at(apart, best),
+            f"{self.name}_{metric}_gain": answer_at(self.gaps(metric), best),
         }
+
+
+def range_of(score: str) -> tuple[float, float]:
+    """Return the least and the greatest value of a score."""
+    return (-1.0, 1.0) if score == "mcc" else (0.0, 1.0)
 
 
 def quantities_of(splits: Sequence[ScoredSplit]) -> list[Quantity]:
@@ -110,7 +126,7 @@ def ranked(splits: Sequence[ScoredSplit], metric: str, milliseconds: Sequence[fl
     table.insert(1, "depth", table["layer"] / n_layers)
     for split in splits:
         score = split.scores[metric]
-        for name, found in ((metric, score), ("difference_to_last", difference(score, split.last()))):
+        for name, found in ((metric, score), ("difference_to_last", split.gaps(metric))):
             table[f"{split.name}_{name}"] = found.value.tolist()
             table[f"{split.name}_{name}_low"] = found.low.tolist()
             table[f"{split.name}_{name}_high"] = found.high.tolist()

@@ -41,6 +41,8 @@ class HeadRecipe(ABC):
     name: ClassVar[str]
     residues_only: ClassVar[bool] = False
     """Whether the settings are for labels of residues alone; without it any task is read."""
+    to_convergence: ClassVar[bool] = False
+    """Whether heads whose features are fixed are fitted to convergence; others are trained for ``epochs``."""
     pooling: Pooling = "mean"
     layers: Sequence[int] | None = None
     epochs: int = 50
@@ -99,9 +101,16 @@ class HeadRecipe(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class LinearRecipe(HeadRecipe):
-    """A linear map: what can be read off a layer as it is."""
+    """A linear map: what can be read off a layer as it is.
+
+    It is fitted to convergence, with a penalty that validation chooses. With ``pooling=attention`` it is trained
+    instead, together with the pooling; the options of training count there alone.
+    """
 
     name: ClassVar[str] = "linear"
+    to_convergence: ClassVar[bool] = True
+    batch_size: int = 64
+    learning_rate: float = 1e-3
 
     def head(self, width: int, n_classes: int) -> nn.Module:
         """Return one untrained head."""
@@ -114,6 +123,8 @@ class ResidueLinearRecipe(LinearRecipe):
 
     name: ClassVar[str] = "residue_linear"
     residues_only: ClassVar[bool] = True
+    epochs: int = 10
+    batch_size: int = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +160,7 @@ class ResidueMLPRecipe(MLPRecipe):
 
     name: ClassVar[str] = "residue_mlp"
     residues_only: ClassVar[bool] = True
+    epochs: int = 100
     batch_size: int = 4
     learning_rate: float = 2e-4
     dropout: float = 0.0

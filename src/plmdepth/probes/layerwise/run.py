@@ -19,16 +19,17 @@ from plmdepth.probes.layerwise.cell import ProbeCell
 from plmdepth.probes.layerwise.composition import Composition, measure_composition
 from plmdepth.probes.layerwise.cost import milliseconds_to_layer
 from plmdepth.probes.layerwise.data import Passes, loader
-from plmdepth.probes.layerwise.evaluation import evaluate, evaluation_batches
+from plmdepth.probes.layerwise.evaluation import clusters, evaluate, evaluation_batches
 from plmdepth.probes.layerwise.features import check_pooling
 from plmdepth.probes.layerwise.heads import LayerHeads, write_heads
+from plmdepth.probes.layerwise.linear_fit import FittedLayers, RowShape, fit_linear_heads
 from plmdepth.probes.layerwise.losses import loss_of
 from plmdepth.probes.layerwise.plan import stack_shape
 from plmdepth.probes.layerwise.ranking import ScoredSplit, curves_of, placed, ranked
 from plmdepth.probes.layerwise.readers import Readers
 from plmdepth.probes.layerwise.training import HeadTraining
 from plmdepth.proteins.tasks.task import Part
-from plmdepth.results.collectives import apart, start
+from plmdepth.results.collectives import start
 from plmdepth.results.processes import is_first
 from plmdepth.results.result import Measured
 
@@ -47,14 +48,16 @@ def measure_heads(cell: ProbeCell, staging: Path) -> Findings | None:
     stack.module.to(device)
     readers = Readers(cell, stack, device)
     readers.prepare()
-    module = _train(cell, stack, trainer, readers, staging)
+    if cell.to_convergence and not is_first():
+        return None  # features are what is shared
+    heads, about = (_fit if cell.to_convergence else _train)(cell, stack, trainer, readers, staging)
+    write_heads(heads, staging / "heads.safetensors", _about(cell))
     if not is_first():
         return None  # its share is done
-    with apart():
-        splits = _scores(cell, module.heads.to(device), readers)
-        composition = measure_composition(cell.task, cell.seed, cell.recipe.n_replicates)
+    splits = _scores(cell, heads.to(device), readers)
+    composition = measure_composition(cell.task, cell.seed, cell.recipe.n_replicates)
     _write(cell, stack, splits, _costs(cell, stack, device), staging)
-    return _findings(cell, splits, composition, device)
+    return _findings(cell, splits, composition, about, device)
 
 
 def _check_shared(cell: ProbeCell, n_processes: int) -> None:
@@ -66,12 +69,30 @@ def _check_shared(cell: ProbeCell, n_processes: int) -> None:
         )
 
 
-def _train(cell: ProbeCell, stack: LayerStack, trainer: Trainer, readers: Readers, staging: Path) -> HeadTraining:
+def _fit(
+    cell: ProbeCell,
+    stack: LayerStack,
+    trainer: Trainer,
+    readers: Readers,
+    staging: Path,  # noqa: ARG001 (as `_train`)
+) -> tuple[LayerHeads, dict[str, Any]]:
+    """Return heads that are fitted to convergence, and what the record says of that."""
+    heads, device = cell.untrained_heads(stack.width), trainer.strategy.root_device
+    by_residue = cell.plan.n_residues is not None
+    fitted = fit_linear_heads(
+        heads, cell.task, readers.of, RowShape(stack.width, by_residue, cell.tokens_per_batch), cell.seed, device
+    )
+    return heads, _fitting(fitted)
+
+
+def _train(
+    cell: ProbeCell, stack: LayerStack, trainer: Trainer, readers: Readers, staging: Path
+) -> tuple[LayerHeads, dict[str, Any]]:
+    """Return trained heads, and what the record says of that."""
     recipe, task = cell.recipe, cell.task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cell.seed)
-        heads = cell.untrained_heads(stack.width)
-        module = HeadTraining(heads, loss_of(task.kind), recipe)
+        module = HeadTraining(cell.untrained_heads(stack.width), loss_of(task.kind), recipe)
         train, valid = (
             loader(readers.of(split), Passes(len(task.splits[split]), recipe.batch_size, seed))
             for split, seed in (("train", cell.seed), ("valid", None))
@@ -79,8 +100,12 @@ def _train(cell: ProbeCell, stack: LayerStack, trainer: Trainer, readers: Reader
         trainer.fit(module, train, valid)
     module.to("cpu")
     pd.DataFrame(module.history).to_parquet(staging / "history.parquet", index=False)
-    write_heads(module.heads, staging / "heads.safetensors", _about(cell))
-    return module
+    return module.heads, _fitting(module)
+
+
+def _fitting(fitted: FittedLayers | HeadTraining) -> dict[str, Any]:
+    """Return how the heads were fitted, and whether each came to its end."""
+    return {"fit": fitted.facts(), "converged": {str(layer): done for layer, done in fitted.converged.items()}}
 
 
 def _about(cell: ProbeCell) -> dict[str, str]:
@@ -92,7 +117,12 @@ def _scores(cell: ProbeCell, heads: LayerHeads, readers: Readers) -> list[Scored
     """Return the scores on every part of the task."""
     n_layers = stack_shape(cell.model)[0]
     return [
-        ScoredSplit(part.name, placed(_scores_on(cell, heads, readers, part), cell.layers, n_layers), cell.layers)
+        ScoredSplit(
+            part.name,
+            placed(_scores_on(cell, heads, readers, part), cell.layers, n_layers),
+            cell.layers,
+            clusters(cell.task.splits[part.split], part.places),
+        )
         for part in cell.task.parts
     ]
 
@@ -115,7 +145,13 @@ def _write(cell: ProbeCell, stack: LayerStack, splits: list[ScoredSplit], costs:
     ranked(splits, cell.task.metrics[0], costs).to_csv(staging / "layers.csv", index=False)
 
 
-def _findings(cell: ProbeCell, splits: list[ScoredSplit], composition: Composition, device: torch.device) -> Findings:
+def _findings(
+    cell: ProbeCell,
+    splits: list[ScoredSplit],
+    composition: Composition,
+    fitting: Mapping[str, Any],
+    device: torch.device,
+) -> Findings:
     task, metric = cell.task, cell.task.metrics[0]
     scalars: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
@@ -139,4 +175,4 @@ def _findings(cell: ProbeCell, splits: list[ScoredSplit], composition: Compositi
         sequences_skipped=task.dropped,
         letters_changed=task.changes,
     )
-    return Findings(scalars, intervals, measured, {"task": about, "composition": composition.facts()})
+    return Findings(scalars, intervals, measured, {"task": about, "composition": composition.facts(), **fitting})

@@ -4,8 +4,10 @@ Several processes share the pass of the language model, not this: each trains al
 norms, drop-outs and numbers are those of one process, and all agree on the losses that decide.
 """
 
+import math
 from typing import Any
 
+import pandas as pd
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
@@ -16,6 +18,9 @@ from plmdepth.probes.layerwise.recipe import HeadRecipe
 from plmdepth.results.collectives import agreed
 
 History = list[dict[str, float]]
+
+_LAST = 0.1  # share of the passes that are looked at
+_FALLS = 0.01  # share of the lowest loss before
 
 
 class HeadTraining(LightningModule):
@@ -71,6 +76,22 @@ class HeadTraining(LightningModule):
         """Put the best heads in place."""
         for head, state in zip(self.heads.layers, self._best, strict=True):
             head.load_state_dict(state)
+
+    @property
+    def converged(self) -> dict[int, bool]:
+        """Whether the validation loss of each layer had come to rest.
+
+        It had not where the last tenth of the passes (the last one at least) lowered it by more than 1 %.
+        """
+        losses = pd.DataFrame(self.history).pivot(index="epoch", columns="layer", values="val/loss")
+        last = max(1, math.ceil(_LAST * len(losses)))
+        before, after = losses.iloc[:-last].min(), losses.iloc[-last:].min()
+        return {int(layer): bool(after[layer] >= (1 - _FALLS) * before[layer]) for layer in losses.columns}
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a record says of the training."""
+        lowest = pd.DataFrame(self.history).groupby("layer")["val/loss"].min()
+        return {"method": "adam", "valid_loss": {str(layer): float(loss) for layer, loss in lowest.items()}}
 
     def _losses(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
         features, labels = batch
