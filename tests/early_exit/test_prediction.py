@@ -34,9 +34,9 @@ from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.selection import Rules
 from plmdepth.proteins.tasks.task import Kind
 from plmdepth.results.growing_table import GrowingTable
-from plmdepth.scores.f1_max import f1_max
 from tests.early_exit.test_study import outputs_of
 from tests.probes.cells import CLASSES, QUICK, cell_of, task_of
+from tests.scores.values import f1_max
 
 RULES = Rules(max_length=50, length_policy="skip")
 STUDY = EarlyExitStudy(thresholds=10, n_replicates=2)

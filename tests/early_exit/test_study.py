@@ -19,9 +19,8 @@ from plmdepth.language_models.layer_stack import LayerCall, LayerStack
 from plmdepth.metrics.accumulators import bootstrap_weights
 from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.tasks.task import Kind
-from plmdepth.scores.class_scores import accuracy, macro_accuracy, mcc
-from plmdepth.scores.f1_max import f1_max
 from tests.early_exit.test_inference import MANY, between, early_exit, heads_for, probabilities_of
+from tests.scores.values import accuracy, f1_max, macro_accuracy, mcc
 from tests.stacks import stack_of
 
 N_LAYERS, N_PROTEINS, N_CLASSES = 4, 25, 3

@@ -21,7 +21,7 @@ from plmdepth.early_exit.trained_probe import (
 from plmdepth.errors import InputError
 from plmdepth.probes.layerwise.cell import ProbeCell
 from plmdepth.probes.layerwise.features import spelt
-from plmdepth.proteins.tasks.task import Kind
+from plmdepth.proteins.tasks.task import Kind, Labelled
 from tests.probes.cells import QUICK, cell_of, task_of
 from tests.stacks import ALL
 
@@ -77,6 +77,21 @@ def test_terms_are_independent_of_each_other(tmp_path: Path) -> None:
     features = torch.randn(5, probe.stack.width)
     with torch.no_grad():
         torch.testing.assert_close(probe.predict(2, features), probe.heads.read(2, features).sigmoid())
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_a_class_that_train_lacks_is_predicted_by_no_head(tmp_path: Path, pooling: str) -> None:
+    task = task_of("multiclass", train=40)
+    known = tuple(Labelled(each.protein, each.label % 2) for each in task.splits["train"])
+    task = replace(task, splits={**task.splits, "train": known})
+    cell = cell_of(task, tmp_path, replace(QUICK, epochs=2, pooling=pooling))
+    run_cell(cell, tmp_path / "run", "{}")
+    probe = load_probe(cell, tmp_path / "run")
+    valid = head_logits(probe, "valid")
+    assert (valid.labels == 2).any()
+    assert (valid.logits[..., 2] == -torch.inf).all()
+    assert valid.logits[..., :2].isfinite().all()
+    assert fitted_temperatures(probe, valid).isfinite().all()
 
 
 def test_heads_of_other_weights_or_labels_are_refused(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from plmdepth.metrics.accumulators import MeanAccumulator
-from plmdepth.scores.bootstrap import bootstrap, difference
-from plmdepth.scores.f1_max import weighted_f1_max
+from plmdepth.scores.average_precision import weighted_auprc_micro
+from plmdepth.scores.bootstrap import bootstrap, certain, difference, estimate
 from plmdepth.scores.selective import weighted_aurc, weighted_excess_aurc
-from plmdepth.scores.weighted_precision import weighted_auprc_macro, weighted_auprc_micro
 from tests.scores.references import multilabel, weights
+from tests.scores.values import weighted_f1_max
 
 
 def mean(values: torch.Tensor, replicates: torch.Tensor) -> torch.Tensor:
@@ -72,7 +72,7 @@ def test_a_planted_difference_of_average_precision_is_found() -> None:
 def test_weights_of_other_proteins_are_refused() -> None:
     probabilities, targets = multilabel()
     values = probabilities[..., 0]
-    for score in (weighted_f1_max, weighted_auprc_micro, weighted_auprc_macro):
+    for score in (weighted_f1_max, weighted_auprc_micro):
         with pytest.raises(ValueError, match="bootstrap weights"):
             score(probabilities, targets, weights(13, 5))
     for score in (weighted_aurc, weighted_excess_aurc):
@@ -91,3 +91,20 @@ def test_without_replicates_there_is_a_value_alone() -> None:
     result = bootstrap(partial(mean, torch.ones(2, 5, dtype=torch.float64)), torch.zeros(0, 5))
     assert result.value.tolist() == [1, 1]
     assert result.high.isnan().all()
+
+
+@pytest.mark.parametrize(("right", "n"), [(12, 12), (0, 3), (0, 40), (2, 2)])
+def test_where_all_agree_the_interval_is_that_of_clopper_and_pearson(right: int, n: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    share = torch.tensor([right / n]).double()
+    point = estimate(share, share.repeat(50, 1), torch.tensor([n]))
+    assert point.low == point.high
+    found, exact = certain(point, (0, 1), n), stats.binomtest(right, n).proportion_ci(method="exact")
+    assert (float(found.low), float(found.high)) == pytest.approx((exact.low, exact.high))
+
+
+def test_an_interval_that_is_no_point_stays_and_one_cluster_has_none() -> None:
+    replicates = torch.linspace(0, 1, 50).double()[:, None]
+    found = estimate(torch.tensor([0.5]).double(), replicates, torch.tensor([9]))
+    assert certain(found, (0, 1), 9)[1:3] == found[1:3]
+    assert all(bool(end.isnan()) for end in certain(found, (0, 1), 1)[1:3])

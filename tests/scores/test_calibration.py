@@ -3,7 +3,6 @@ import torch
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 from plmdepth.scores.calibration import (
-    Reliability,
     predicted_class,
     predicted_terms,
     reliability_curve,
@@ -68,22 +67,9 @@ def test_only_items_with_a_label_count() -> None:
     assert nothing.error.isnan().all()
 
 
-def test_batches_and_processes_change_nothing() -> None:
-    probability, outcome = predicted_terms(*multilabel(3, 30, 6, grid=1000))
-    parts = [Reliability(3), Reliability(3)]
-    parts[0].update(probability[:, :50], outcome[:, :50])
-    parts[1].update(probability[:, 50:51], outcome[:, 50:51])
-    parts[1].update(probability[:, 51:], outcome[:, 51:])
-    parts[0].sums += parts[1].sums
-    for mine, theirs in zip(parts[0].compute(), reliability_curve(probability, outcome), strict=True):
-        torch.testing.assert_close(mine, theirs, equal_nan=True)
-
-
 def test_what_does_not_fit_is_refused() -> None:
     probability, outcome = predicted_terms(*multilabel())
     with pytest.raises(ValueError, match="not logits"):
         reliability_curve(probability + 1, outcome)
-    with pytest.raises(ValueError, match="layers"):
-        Reliability(2).update(probability, outcome)
-    with pytest.raises(ValueError, match="layers"):
+    with pytest.raises(ValueError, match="do not fit"):
         reliability_curve(probability, outcome[:, :4])

@@ -7,19 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_matthews_corrcoef
 
-from plmdepth.scores.class_scores import (
-    ClassScores,
-    accuracy,
-    accuracy_of,
-    class_counts,
-    macro_accuracy,
-    macro_accuracy_of,
-    mcc,
-    mcc_of,
-    protein_accuracy,
-)
+from plmdepth.scores.class_scores import ClassScores, accuracy_of, class_counts, macro_accuracy_of, mcc_of
 from tests.scores import references
 from tests.scores.references import multiclass, repeated, weights
+from tests.scores.values import accuracy, macro_accuracy, mcc
 
 Score = Callable[[Tensor, Tensor], Tensor]
 Reference = Callable[[Tensor, Tensor], float]
@@ -135,14 +126,6 @@ def test_a_planted_accuracy_is_found() -> None:
     wrong = (labels + 1) % 4
     heads = torch.stack([torch.where(torch.arange(1000) < n, labels, wrong) for n in (250, 900)])
     assert accuracy(torch.eye(4)[heads], labels).tolist() == pytest.approx([0.25, 0.9])
-
-
-def test_protein_accuracy_averages_residues_of_a_protein_first() -> None:
-    probabilities = torch.eye(2)[torch.tensor([0, 0, 0, 1, 1, 0])][None]
-    labels = torch.tensor([1, 0, 0, -1, 1, -1])
-    values = protein_accuracy(probabilities, labels, torch.tensor([0, 0, 0, 1, 2, 3]), 5)
-    assert values[:, 0].tolist() == pytest.approx([2 / 3, torch.nan, 1, torch.nan, torch.nan], nan_ok=True)
-    assert accuracy(probabilities, labels).item() == 0.75
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from plmdepth.scores.f1_max import THRESHOLDS, F1Max, F1MaxEstimate, f1_max, weighted_f1_max
+from plmdepth.scores.f1_max import THRESHOLDS, F1Max, F1MaxEstimate
 from tests.scores import references
 from tests.scores.references import multilabel, repeated, weights
+from tests.scores.values import f1_max, weighted_f1_max
 
 
 @given(st.integers(0, 10_000), st.integers(1, 8), st.integers(1, 4), st.sampled_from([3, 100, 1000]))

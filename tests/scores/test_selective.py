@@ -5,16 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from plmdepth.scores.selective import (
-    AURC,
-    ExcessAURC,
-    aurc,
-    excess_aurc,
-    weighted_aurc,
-    weighted_excess_aurc,
-)
+from plmdepth.scores.selective import weighted_aurc, weighted_excess_aurc
 from tests.scores import references
 from tests.scores.references import repeated, weights
+from tests.scores.values import aurc, excess_aurc
 
 
 def ranked(n_layers: int = 3, n_items: int = 20, seed: int = 0, grid: int = 8) -> tuple[Tensor, Tensor]:
@@ -91,24 +85,6 @@ def test_a_weight_counts_copies() -> None:
             torch.testing.assert_close(row, score(confidence[:, copies], loss[:, copies]))
 
 
-def test_batches_and_processes_change_nothing() -> None:
-    confidence, loss = ranked()
-    replicates = weights(20, 50)
-    for kind, weighted in ((AURC, weighted_aurc), (ExcessAURC, weighted_excess_aurc)):
-        parts = [kind(50), kind(50)]
-        for part, rows in zip(parts, (slice(0, 7), slice(7, 20)), strict=True):
-            part.update(confidence[:, rows], loss[:, rows], replicates[:, rows])
-        merged = kind(50)
-        for column in merged.columns:
-            setattr(merged, column, torch.cat([getattr(part, column)[0] for part in parts]))
-        merged._update_count = 2
-        result = merged.compute()
-        torch.testing.assert_close(result.replicates, weighted(confidence, loss, replicates))
-        torch.testing.assert_close(result.value, weighted(confidence, loss, torch.ones(1, 20))[0])
-        assert (result.low < result.value).all()
-        assert (result.n == 20).all()
-
-
 def test_without_items_they_are_undefined() -> None:
     empty = torch.zeros(2, 0)
     assert aurc(empty, empty).isnan().all()
@@ -122,6 +98,4 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="confidence are not finite"):
         excess_aurc(confidence * torch.nan, loss)
     with pytest.raises(ValueError, match=r"\[layer, item\]"):
-        AURC().update(confidence, loss[:, :3])
-    with pytest.raises(ValueError, match="bytes of predictions"):
-        AURC(memory=100).update(confidence, loss)
+        aurc(confidence, loss[:, :3])

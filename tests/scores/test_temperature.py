@@ -6,9 +6,16 @@ from plmdepth.scores.temperature import (
     HOTTEST,
     fit_sigmoid_temperatures,
     fit_softmax_temperatures,
-    sigmoid_at,
-    softmax_at,
 )
+
+
+def sigmoid_at(logits: Tensor, temperatures: Tensor) -> Tensor:
+    return (logits / temperatures[:, None, None]).sigmoid()
+
+
+def softmax_at(logits: Tensor, temperatures: Tensor) -> Tensor:
+    return (logits / temperatures[:, None, None]).softmax(-1)
+
 
 PLANTED = torch.tensor([0.3, 1.0, 4.0], dtype=torch.float64)
 
@@ -106,3 +113,17 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         fit_softmax_temperatures(logits / 0, labels)
     with pytest.raises(ValueError, match=r"\[layer, item, class\]"):
         fit_softmax_temperatures(logits[0], labels)
+
+
+def test_classes_that_are_never_predicted_have_no_part() -> None:
+    logits, labels = softmax_data(500)
+    never = torch.full((3, 500, 1), -torch.inf)
+    among = torch.cat([never, logits], dim=-1)
+    strange = torch.where(torch.arange(500) < 9, 0, labels + 1)  # nine items are of the class that is never predicted
+    torch.testing.assert_close(
+        fit_softmax_temperatures(among, strange), fit_softmax_temperatures(logits[:, 9:], labels[9:])
+    )
+    logits, targets = sigmoid_data(500)
+    among = torch.cat([torch.full((3, 500, 1), -torch.inf), logits], dim=-1)
+    both = torch.cat([torch.ones(500, 1).bool(), targets], dim=-1)
+    torch.testing.assert_close(fit_sigmoid_temperatures(among, both), fit_sigmoid_temperatures(logits, targets))

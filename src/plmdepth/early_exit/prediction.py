@@ -23,8 +23,8 @@ from plmdepth.early_exit.policy import Fallback, ProteinConfidence, exits
 from plmdepth.early_exit.study import HeadOutputs, choices, exit_table
 from plmdepth.early_exit.trained_probe import TrainedProbe, check_memory, fitted_temperatures, head_logits
 from plmdepth.errors import InputError
+from plmdepth.proteins.id_set import IdSetOnDisk
 from plmdepth.proteins.protein import Protein, Skipped
-from plmdepth.proteins.seen import SeenOnDisk
 from plmdepth.proteins.selection import Rules, usable
 from plmdepth.proteins.tasks.task import Kind
 from plmdepth.results.growing_table import GrowingTable
@@ -210,10 +210,10 @@ def predict_records(
     tally, first = Tally(0, 0, Counter(), Counter()), ""
     predictions, left_out = tables
     remaining = iter(records)
-    with SeenOnDisk() as seen:
+    with IdSetOnDisk() as ids:
         while chunk := list(islice(remaining, CHUNK)):
             skipped: list[Skipped] = []
-            kept = list(usable(chunk, rules, None, skipped, seen))
+            kept = list(usable(chunk, rules, None, skipped, ids))
             rows = predictor.rows([each.protein for each in kept], advance)
             predictions.add(rows)
             left_out.add([(each.id, each.length, each.reason) for each in skipped])

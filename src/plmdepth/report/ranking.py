@@ -59,7 +59,12 @@ def ranking_table(table: pd.DataFrame, metric: str, compared: bool = True) -> Ta
     """
     splits = [name.removesuffix(f"_{metric}") for name in table.columns if name.endswith(f"_{metric}")][:_SPLITS]
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    headings = ["layer", "ms a\nprotein", *(f"{split}\n{metric}" for split in splits), *["test, less\nlast layer"] * compared]
+    headings = [
+        "layer",
+        "ms a\nprotein",
+        *(f"{split}\n{metric}" for split in splits),
+        *["test, less\nlast layer"] * compared,
+    ]
     for heading in headings:
         shown.add_column(heading, justify="right", no_wrap=True)
     last = table["layer"].max()

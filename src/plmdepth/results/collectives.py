@@ -5,7 +5,6 @@ up on another that still works: how long the first one may write is not limited.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-import torchmetrics.metric
 from pytorch_lightning import Trainer
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -60,21 +58,6 @@ def agreed(value: Tensor) -> Tensor:
 def wait_for_all() -> None:
     """Come back when every process has come here."""
     total(torch.zeros(1))
-
-
-@contextmanager
-def apart() -> Iterator[None]:
-    """While the context is open, metrics that are made here are of what this process has seen, and wait for no other.
-
-    By itself a torchmetrics metric reduces over all processes when it is computed; what the first process does alone
-    would wait forever.
-    """
-    reduces = torchmetrics.metric.jit_distributed_available
-    torchmetrics.metric.jit_distributed_available = lambda: False
-    try:
-        yield
-    finally:
-        torchmetrics.metric.jit_distributed_available = reduces
 
 
 def contents(path: Path) -> list[bytes]:

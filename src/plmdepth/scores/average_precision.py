@@ -1,57 +1,32 @@
-"""Area under the precision-recall curve, as average precision: micro over all pairs, macro over terms.
+"""Area under the precision-recall curve, as average precision over all pairs of protein and term.
 
 ``AP = sum_n (R_n - R_{n-1}) P_n`` over the distinct probabilities, from high to low; equal probabilities are one step,
-so no order among them matters. Micro pools all pairs of protein and term (Hart et al. 2025 report it as AUPRC for EC
-and GO, with TorchDrug, where ties fall as sorted). Macro is the mean over the terms that have a positive protein: a
-term without one has no recall; it is left out and counted, never scored 0.
+so no order among them matters. All pairs are pooled (Hart et al. 2025 report it as AUPRC for EC and GO, with
+TorchDrug, where ties fall as sorted).
+
+Under bootstrap weights it is the mean, over the positive pairs, of the precision at their probability. The counts
+behind that precision are sums over proteins, so all replicates are one matrix product, ``weights @ counts``, with a
+column a positive pair; negative pairs cost nothing beyond the counting.
 
 Values are those of torchmetrics' exact average precision (single precision); its binned variant is not used, as
 most probabilities of a head with hundreds of terms lie in the lowest bin.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_average_precision, multilabel_average_precision
+from torchmetrics.functional.classification import binary_average_precision
 
 from plmdepth.metrics.accumulators import Estimate
-from plmdepth.scores.bootstrap import bootstrap, estimate
+from plmdepth.scores.bootstrap import checked_weights, estimate
 from plmdepth.scores.inputs import checked_probabilities, checked_targets
 from plmdepth.scores.stored import MEMORY, StoredProteins
-from plmdepth.scores.weighted_precision import weighted_auprc_macro, weighted_auprc_micro
 
-
-class MacroPrecision(NamedTuple):
-    """Macro average precision and what it leaves out.
-
-    Attributes:
-        value: in [0, 1], ``[layer]``; NaN where no term has a positive protein.
-        n_left_out: number of terms without a positive protein.
-    """
-
-    value: Tensor
-    n_left_out: int
-
-
-class PrecisionEstimates(NamedTuple):
-    """Average precision of every layer, in [0, 1].
-
-    Attributes:
-        micro: over all pairs.
-        macro: mean over the terms that have a positive protein; in a replicate, over those that have one drawn.
-        n_left_out: number of terms without a positive protein.
-    """
-
-    micro: Estimate
-    macro: Estimate
-    n_left_out: int
+_BLOCK = 2048
+"""Columns of a matrix product: bounds the memory to a few times ``4 * 2048 * (proteins + replicates)`` bytes."""
 
 
 class AveragePrecision(StoredProteins):
-    """Micro and macro average precision of all layers.
+    """Average precision of all layers.
 
     Exact average precision needs every probability: ``proteins * terms * (4 n_layers + 1)`` bytes are kept, 110 MB for
     34 layers, 1,500 proteins and 538 terms.
@@ -79,16 +54,14 @@ class AveragePrecision(StoredProteins):
         true = checked_targets(known, targets)
         self._keep(weights, probabilities=known.transpose(0, 1).contiguous(), targets=true)
 
-    def compute(self) -> PrecisionEstimates:
-        """Return both scores of every layer."""
+    def compute(self) -> Estimate:
+        """Return the score of every layer."""
         probabilities, targets = self._kept("probabilities").transpose(0, 1).contiguous(), self._kept("targets")
         weights = self._kept_weights(targets)
-        macro, n_left_out = auprc_macro(probabilities, targets)
-        return PrecisionEstimates(
-            _estimate(auprc_micro(probabilities, targets), weighted_auprc_micro, probabilities, targets, weights),
-            _estimate(macro, weighted_auprc_macro, probabilities, targets, weights),
-            n_left_out,
-        )
+        value = auprc_micro(probabilities, targets)
+        n = torch.full_like(value, len(targets))
+        replicates = weighted_auprc_micro(probabilities, targets, weights) if len(weights) else value[None][:0]
+        return estimate(value, replicates, n)
 
 
 def auprc_micro(probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -113,41 +86,48 @@ def auprc_micro(probabilities: Tensor, targets: Tensor) -> Tensor:
     return torch.stack(values).double()
 
 
-def auprc_macro(probabilities: Tensor, targets: Tensor) -> MacroPrecision:
-    """Return the mean average precision over the terms that have a positive protein.
+def weighted_auprc_micro(probabilities: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Return the average precision over all pairs under every weighting, ``[replicate, layer]``.
 
     Args:
         probabilities: ``[layer, protein, term]`` in [0, 1].
         targets: 0 or 1, ``[protein, term]``.
+        weights: ``[replicate, protein]``; a weight of w stands for w copies.
+
+    Returns:
+        Computed in single precision; NaN where no positive pair has a weight.
 
     Raises:
         ValueError: a value or a shape is not as said.
-
-    >>> probabilities = torch.tensor([[[0.9, 0.8, 0.3], [0.1, 0.7, 0.2]]])
-    >>> auprc_macro(probabilities, torch.tensor([[1, 0, 0], [0, 1, 0]]))
-    MacroPrecision(value=tensor([0.7500], dtype=torch.float64), n_left_out=1)
     """
     known = checked_probabilities(probabilities)
     true = checked_targets(known, targets)
-    present = true.any(0)
-    if not present.any():
-        return MacroPrecision(known.new_full((len(known),), torch.nan, dtype=torch.float64), len(present))
-    return MacroPrecision(
-        torch.stack([_by_term(layer[:, present], true[:, present]).mean() for layer in known]).double(),
-        int((~present).sum()),
-    )
+    rows = checked_weights(weights, len(weights), true).float()
+    return torch.stack([_micro(layer, true, rows) for layer in known], dim=1).double()
 
 
-def _by_term(probabilities: Tensor, true: Tensor) -> Tensor:
-    """Return the average precision of every term of one layer, ``[term]``."""
-    n_terms = true.shape[1]  # torchmetrics would refuse a single one
-    return multilabel_average_precision(probabilities, true.long(), n_terms, average="none", validate_args=False)
+def _micro(probabilities: Tensor, true: Tensor, weights: Tensor) -> Tensor:
+    """Return the average precision of one layer, ``[replicate]``: thresholds from high to low, block by block."""
+    n_proteins, n_terms = true.shape
+    thresholds = (-probabilities[true]).unique()  # the least is the highest probability
+    reached, pairs = torch.searchsorted(thresholds, -probabilities.flatten()).sort()
+    gained = above = hits = weights.new_zeros(len(weights))
+    for start in range(0, len(thresholds), _BLOCK):
+        size = min(_BLOCK, len(thresholds) - start)
+        first, last = torch.searchsorted(reached, torch.tensor([start, start + size], device=reached.device)).tolist()
+        columns, rows = reached[first:last] - start, pairs[first:last] // n_terms
+        new = weights @ _histogram(rows, columns, (n_proteins, size))
+        positive = true.flatten()[pairs[first:last]]
+        new_hits = torch.zeros_like(new).index_add_(1, columns[positive], weights[:, rows[positive]])
+        all_above, all_hits = above[:, None] + new.cumsum(1), hits[:, None] + new_hits.cumsum(1)
+        gained = gained + (new_hits * _ratio(all_hits, all_above)).sum(1)
+        above, hits = all_above[:, -1], all_hits[:, -1]
+    return gained / hits
 
 
-def _estimate(
-    value: Tensor, score: Callable[..., Tensor], probabilities: Tensor, targets: Tensor, weights: Tensor
-) -> Estimate:
-    n = torch.full_like(value, len(targets))
-    if not len(weights):
-        return estimate(value, value[None][:0], n)
-    return bootstrap(partial(score, probabilities, targets), weights)._replace(value=value)
+def _histogram(rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> Tensor:
+    return torch.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).view(shape).float()
+
+
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    return torch.where(whole > 0, part / whole, 0.0)

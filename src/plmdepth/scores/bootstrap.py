@@ -2,8 +2,8 @@
 
 Replicate r weighs protein p with ``w_rp ~ Poisson(1)``, drawn from (seed, protein) alone by
 `plmdepth.metrics.accumulators.bootstrap_weights`; a protein of weight w counts as w copies of itself (Oza and Russell
-2001; Chamandy et al. 2012). All layers share the weights, so layers are compared in pairs. Proteins of one sequence share
-theirs: they are one cluster.
+2001; Chamandy et al. 2012). All layers share the weights, so layers are compared in pairs. Proteins of one sequence
+share theirs: they are one cluster.
 
 Where all proteins say the same (12 of 12 right), so do all replicates, and the percentile interval would be a point.
 `certain` then gives the interval of n clusters without an exception, that of Clopper and Pearson 1934 at the edge: with

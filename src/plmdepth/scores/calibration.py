@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from plmdepth.scores.inputs import NOT_SCORED, checked_labels, checked_probabilities, checked_targets
 
@@ -39,43 +38,6 @@ class ReliabilityCurve(NamedTuple):
     error: Tensor
 
 
-class Reliability(Metric):
-    """Accumulates the reliability curves of all layers in ``24 n_layers n_bins`` bytes.
-
-    Args:
-        n_layers: number of heads, L + 1.
-        n_bins: number of bins of equal width.
-    """
-
-    full_state_update = False
-    sums: Tensor
-
-    def __init__(self, n_layers: int, n_bins: int = N_BINS) -> None:
-        super().__init__()
-        self.n_layers, self.n_bins = n_layers, n_bins
-        self.add_state("sums", torch.zeros(n_layers, 3, n_bins, dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, probability: Tensor, outcome: Tensor) -> None:
-        """Add predictions, as `predicted_class` or `predicted_terms` give them.
-
-        Args:
-            probability: ``[layer, prediction]`` in [0, 1].
-            outcome: whether it came true, ``[layer, prediction]``.
-
-        Raises:
-            ValueError: a value or a shape is not as said.
-        """
-        if probability.shape != outcome.shape or probability.shape[0] != self.n_layers:
-            raise ValueError(f"expected {self.n_layers} layers, got {tuple(probability.shape)}, {tuple(outcome.shape)}")
-        self.sums += _binned(checked_probabilities(probability[..., None])[..., 0], outcome, self.n_bins)
-
-    def compute(self) -> ReliabilityCurve:
-        """Return the curves."""
-        n, probability, frequency = self.sums.unbind(1)
-        error = (frequency - probability).abs().sum(-1) / n.sum(-1)
-        return ReliabilityCurve(probability / n, frequency / n, n, error)
-
-
 def reliability_curve(probability: Tensor, outcome: Tensor, n_bins: int = N_BINS) -> ReliabilityCurve:
     """Return the reliability curves and the expected calibration error.
 
@@ -90,9 +52,14 @@ def reliability_curve(probability: Tensor, outcome: Tensor, n_bins: int = N_BINS
     >>> round(reliability_curve(torch.tensor([[0.75, 0.75]]), torch.tensor([[True, False]])).error.item(), 6)
     0.25
     """
-    metric = Reliability(len(probability), n_bins).to(probability.device)
-    metric.update(probability, outcome)
-    return metric.compute()
+    if probability.shape != outcome.shape:
+        raise ValueError(f"probability {tuple(probability.shape)} and outcome {tuple(outcome.shape)} do not fit")
+    known = checked_probabilities(probability[..., None])[..., 0]
+    edges = torch.linspace(0, 1, n_bins + 1, device=known.device)[1:-1]
+    place = torch.bucketize(known, edges, right=True)
+    empty = known.new_zeros(len(known), n_bins, dtype=torch.float64)
+    n, said, came = (empty.scatter_add(1, place, each.double()) for each in (torch.ones_like(known), known, outcome))
+    return ReliabilityCurve(said / n, came / n, n, (came - said).abs().sum(-1) / n.sum(-1))
 
 
 def predicted_class(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,12 +98,3 @@ def predicted_terms(probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Ten
     known = checked_probabilities(probabilities)
     true = checked_targets(known, targets)
     return known.flatten(1), true.flatten().expand(len(known), -1)
-
-
-def _binned(probability: Tensor, outcome: Tensor, n_bins: int) -> Tensor:
-    """Return counts, summed probabilities and summed outcomes, ``[layer, 3, bin]``."""
-    edges = torch.linspace(0, 1, n_bins + 1, device=probability.device)[1:-1]
-    place = torch.bucketize(probability, edges, right=True)
-    amounts = (torch.ones_like(probability), probability, outcome)
-    empty = probability.new_zeros(len(probability), n_bins, dtype=torch.float64)
-    return torch.stack([empty.scatter_add(1, place, amount.double()) for amount in amounts], dim=1)

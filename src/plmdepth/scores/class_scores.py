@@ -7,8 +7,7 @@ With h_k hits, t_k items of class k and p_k items predicted to be of class k, al
     mcc            = (s sum_k h_k - sum_k t_k p_k) / sqrt((s^2 - sum_k p_k^2) (s^2 - sum_k t_k^2)),   s = sum_k t_k
 
 (Gorodkin 2004 for the multi-class mcc; 0 where the labels or the predictions are all of one class). The prediction is
-the most probable class, the lowest of equals. Residues of all proteins are pooled; the mean over proteins of their
-residues' accuracy, which Hart et al. 2025 report for secondary structure, is that of `protein_accuracy`.
+the most probable class, the lowest of equals. Residues of all proteins are pooled.
 
 The three counts suffice, so that no matrix of classes by classes is kept a layer. torchmetrics computes the same from
 confusion matrices of one layer, but takes a class that is predicted and never true into the macro mean, as 0, and has
@@ -21,7 +20,6 @@ import torch
 from torch import Tensor
 
 from plmdepth.metrics.accumulators import Estimate
-from plmdepth.metrics.averages import segment_mean
 from plmdepth.scores.bootstrap import estimate
 from plmdepth.scores.inputs import NOT_SCORED, checked_labels, checked_probabilities
 from plmdepth.scores.sums import ProteinSums
@@ -80,59 +78,6 @@ class ClassScores(ProteinSums):
         return ClassEstimates(right, macro, correlation, int((self.sums[0, 0, 1] > 0).sum()))
 
 
-def accuracy(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Return the share of items whose most probable class is theirs, ``[layer]``; NaN where no item has a label.
-
-    Args:
-        probabilities: ``[layer, item, class]`` in [0, 1].
-        labels: class of every item, -1 where it is not scored, ``[item]``.
-
-    Raises:
-        ValueError: a value or a shape is not as said.
-
-    >>> accuracy(torch.tensor([[[0.9, 0.1], [0.8, 0.2]]]), torch.tensor([0, 1])).item()
-    0.5
-    """
-    return accuracy_of(_pooled(probabilities, labels))
-
-
-def macro_accuracy(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean recall of the classes that occur, ``[layer]``; NaN where no item has a label.
-
-    Args and errors are those of `accuracy`.
-    """
-    return macro_accuracy_of(_pooled(probabilities, labels))
-
-
-def mcc(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Return Matthews' correlation of many classes (Gorodkin 2004), ``[layer]``; NaN where no item has a label.
-
-    Args and errors are those of `accuracy`.
-    """
-    return mcc_of(_pooled(probabilities, labels))
-
-
-def protein_accuracy(probabilities: Tensor, labels: Tensor, segment: Tensor, n_segments: int) -> Tensor:
-    """Return the share of right residues of each protein, ``[protein, layer]``; NaN where a protein has no label.
-
-    A `MeanAccumulator` of it is the ``macro_acc`` that Hart et al. 2025 report for secondary structure.
-
-    Args:
-        probabilities: ``[layer, residue, class]`` in [0, 1].
-        labels: class of every residue, -1 where it is not scored, ``[residue]``.
-        segment: the protein to which each residue belongs, ``[residue]``.
-        n_segments: number of proteins.
-
-    Raises:
-        ValueError: a value or a shape is not as said.
-    """
-    known = checked_probabilities(probabilities)
-    classes = checked_labels(known, labels)
-    scored = classes != NOT_SCORED
-    right = known[:, scored].argmax(-1) == classes[scored]
-    return segment_mean(right, segment[scored], n_segments).T
-
-
 def class_counts(
     probabilities: Tensor, labels: Tensor, segment: Tensor | None = None, n_segments: int | None = None
 ) -> Tensor:
@@ -181,10 +126,6 @@ def mcc_of(counts: Tensor) -> Tensor:
     spread = (total**2 - (predicted**2).sum(-1)) * (total**2 - (true**2).sum(-1))
     value = torch.where(spread > 0, covariance / spread.sqrt(), 0.0)
     return torch.where(total > 0, value, torch.nan)
-
-
-def _pooled(probabilities: Tensor, labels: Tensor) -> Tensor:
-    return class_counts(probabilities, labels, torch.zeros_like(labels), 1)[0]
 
 
 def _number(protein: Tensor, n_segments: int | None) -> int:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from plmdepth.metrics.accumulators import Estimate
-from plmdepth.scores.bootstrap import checked_weights, estimate
+from plmdepth.scores.bootstrap import estimate
 from plmdepth.scores.inputs import checked_probabilities, checked_targets
 from plmdepth.scores.sums import ProteinSums
 
@@ -71,42 +71,6 @@ class F1Max(ProteinSums):
         value, best = _f1(self.sums).max(-1)
         n = self.n.expand(self.shape[0])
         return F1MaxEstimate(estimate(value[0], value[1:], n), self.thresholds.to(best.device)[best[0]])
-
-
-def f1_max(probabilities: Tensor, targets: Tensor, thresholds: Tensor = THRESHOLDS) -> Tensor:
-    """Return F1 max, ``[layer]``, double precision; NaN where no protein has a true term.
-
-    Args:
-        probabilities: ``[layer, protein, term]`` in [0, 1].
-        targets: 0 or 1, ``[protein, term]``.
-        thresholds: rising thresholds.
-
-    Raises:
-        ValueError: a value or a shape is not as said.
-
-    >>> probabilities = torch.tensor([[[0.9, 0.1], [0.2, 0.6]]])
-    >>> f1_max(probabilities, torch.tensor([[1, 0], [1, 1]])).item()
-    1.0
-    """
-    ones = torch.ones(1, len(targets), dtype=torch.float64, device=probabilities.device)
-    return weighted_f1_max(probabilities, targets, ones, thresholds)[0]
-
-
-def weighted_f1_max(probabilities: Tensor, targets: Tensor, weights: Tensor, thresholds: Tensor = THRESHOLDS) -> Tensor:
-    """Return F1 max under every weighting of the proteins, ``[replicate, layer]``.
-
-    Args:
-        probabilities: ``[layer, protein, term]`` in [0, 1].
-        targets: 0 or 1, ``[protein, term]``.
-        weights: ``[replicate, protein]``; a weight of w stands for w copies.
-        thresholds: rising thresholds.
-
-    Raises:
-        ValueError: a value or a shape is not as said.
-    """
-    tables = _tables(probabilities, targets, _checked_thresholds(thresholds))
-    rows = checked_weights(weights, len(weights), targets)
-    return torch.stack([_f1(rows @ table).amax(-1) for table in tables], dim=1)
 
 
 def _tables(probabilities: Tensor, targets: Tensor, thresholds: Tensor) -> list[Tensor]:

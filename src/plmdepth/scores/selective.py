@@ -16,89 +16,17 @@ does better. The excess is what confidence could still save,
 same points, without the half steps at both ends, and break ties as the sort leaves them.
 """
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from plmdepth.metrics.accumulators import Estimate
-from plmdepth.scores.bootstrap import bootstrap, checked_weights
+from plmdepth.scores.bootstrap import checked_weights
 from plmdepth.scores.inputs import checked_finite
-from plmdepth.scores.stored import MEMORY, StoredProteins
-
-
-class AURC(StoredProteins):
-    """Area under the risk-coverage curve of all layers; keeps ``16 n_layers`` bytes an item.
-
-    Args:
-        n_replicates: number of bootstrap replicates.
-        memory: the most bytes that may be kept in this process.
-    """
-
-    def __init__(self, n_replicates: int = 0, memory: int = MEMORY) -> None:
-        super().__init__(("confidence", "loss"), n_replicates, memory)
-
-    def update(self, confidence: Tensor, loss: Tensor, weights: Tensor | None = None) -> None:
-        """Add items, proteins as a rule.
-
-        Args:
-            confidence: the more, the surer, ``[layer, item]``.
-            loss: ``[layer, item]``.
-            weights: their bootstrap weights, ``[replicate, item]``.
-
-        Raises:
-            ValueError: a shape is not as said, a value is not finite, or the memory does not suffice.
-        """
-        known, losses = _checked(confidence, loss)
-        self._keep(weights, confidence=known.T.contiguous(), loss=losses.T.contiguous())
-
-    def compute(self) -> Estimate:
-        """Return the score of every layer."""
-        confidence, loss = self._kept("confidence").T, self._kept("loss").T
-        return bootstrap(partial(self._weighted, confidence, loss), self._kept_weights(confidence.T))
-
-    @staticmethod
-    def _weighted(confidence: Tensor, loss: Tensor, weights: Tensor) -> Tensor:
-        return weighted_aurc(confidence, loss, weights)
-
-
-class ExcessAURC(AURC):
-    """Area between the risk-coverage curves of the head and of the oracle, of all layers; otherwise as `AURC`."""
-
-    @staticmethod
-    def _weighted(confidence: Tensor, loss: Tensor, weights: Tensor) -> Tensor:
-        return weighted_excess_aurc(confidence, loss, weights)
-
-
-def aurc(confidence: Tensor, loss: Tensor) -> Tensor:
-    """Return the mean selective risk, ``[layer]``, in the unit of the loss, double precision; NaN without items.
-
-    Args:
-        confidence: the more, the surer, ``[layer, item]``.
-        loss: ``[layer, item]``.
-
-    Raises:
-        ValueError: a shape is not as said, or a value is not finite.
-
-    >>> aurc(torch.tensor([[0.9, 0.8]]), torch.tensor([[0.0, 1.0]])).item()
-    0.25
-    """
-    return weighted_aurc(confidence, loss, _ones(confidence))[0]
-
-
-def excess_aurc(confidence: Tensor, loss: Tensor) -> Tensor:
-    """Return `aurc` less that of the oracle, ``[layer]``; rounding may leave a few 1e-16 below zero.
-
-    Args and errors are those of `aurc`.
-
-    >>> excess_aurc(torch.tensor([[0.8, 0.9]]), torch.tensor([[0.0, 1.0]])).item()
-    0.5
-    """
-    return weighted_excess_aurc(confidence, loss, _ones(confidence))[0]
 
 
 def weighted_aurc(confidence: Tensor, loss: Tensor, weights: Tensor) -> Tensor:
-    """Return `aurc` under every weighting of the items, ``[replicate, layer]``.
+    """Return the mean selective risk under every weighting of the items, ``[replicate, layer]``.
+
+    It is in the unit of the loss, double precision, and NaN without items.
 
     Args:
         confidence: ``[layer, item]``.
@@ -114,9 +42,9 @@ def weighted_aurc(confidence: Tensor, loss: Tensor, weights: Tensor) -> Tensor:
 
 
 def weighted_excess_aurc(confidence: Tensor, loss: Tensor, weights: Tensor) -> Tensor:
-    """Return `excess_aurc` under every weighting of the items, ``[replicate, layer]``.
+    """Return `weighted_aurc` less that of the oracle, ``[replicate, layer]``.
 
-    Args and errors are those of `weighted_aurc`.
+    Rounding may leave a few 1e-16 below zero. Args and errors are those of `weighted_aurc`.
     """
     _, losses = _checked(confidence, loss)
     rows = checked_weights(weights, len(weights), losses.T)
@@ -155,7 +83,3 @@ def _checked(confidence: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
             f"confidence and loss must be [layer, item], got {tuple(confidence.shape)} and {tuple(loss.shape)}"
         )
     return checked_finite("confidence", confidence), checked_finite("loss", loss)
-
-
-def _ones(confidence: Tensor) -> Tensor:
-    return confidence.new_ones(1, confidence.shape[-1], dtype=torch.float64)

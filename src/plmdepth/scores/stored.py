@@ -24,7 +24,7 @@ class StoredProteins(Metric):
     full_state_update = False
 
     def __init__(self, columns: tuple[str, ...], n_replicates: int = 0, memory: int = MEMORY) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)  # of what this process has seen
         self.n_replicates, self.memory = n_replicates, memory
         self.columns = (*columns, "weights") if n_replicates else columns
         for column in self.columns:

@@ -22,7 +22,7 @@ class ProteinSums(Metric):
     n: Tensor
 
     def __init__(self, shape: tuple[int, ...], n_replicates: int = 0) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)  # of what this process has seen
         self.shape, self.n_replicates = shape, n_replicates
         empty = torch.zeros((1 + n_replicates, *shape), dtype=torch.float64)
         self.add_state("sums", empty, dist_reduce_fx="sum")

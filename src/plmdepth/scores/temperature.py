@@ -57,16 +57,6 @@ def fit_softmax_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([_temperature(_softmax_slope(layer[scored][:, known].double(), among)) for layer in logits])
 
 
-def sigmoid_at(logits: Tensor, temperatures: Tensor) -> Tensor:
-    """Return ``sigmoid(z / T)`` of logits ``[layer, protein, term]`` and temperatures ``[layer]``."""
-    return (logits / temperatures[:, None, None]).sigmoid()
-
-
-def softmax_at(logits: Tensor, temperatures: Tensor) -> Tensor:
-    """Return ``softmax(z / T)`` of logits ``[layer, item, class]`` and temperatures ``[layer]``."""
-    return (logits / temperatures[:, None, None]).softmax(-1)
-
-
 def _sigmoid_slope(logits: Tensor, true: Tensor) -> _Slope:
     towards = torch.where(true, logits, -logits)
     return lambda inverse: -float(((-inverse * towards).sigmoid() * towards).mean())  # not 1 - right: it rounds to 0

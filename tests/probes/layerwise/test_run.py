@@ -18,6 +18,7 @@ from plmdepth.language_models.weights import load_stack
 from plmdepth.probes.layerwise.cell import ProbeCell, check_all_layers, check_task
 from plmdepth.probes.layerwise.data import LiveResidues, Pooled
 from plmdepth.probes.layerwise.features import Pooling
+from plmdepth.probes.layerwise.heads import read_heads
 from plmdepth.probes.layerwise.readers import Readers
 from plmdepth.probes.layerwise.recipe import LinearRecipe, MLPRecipe, ResidueLinearRecipe
 from plmdepth.proteins.protein import Protein
@@ -58,14 +59,84 @@ def test_the_record_holds_the_heads_their_history_and_the_scores(tmp_path: Path)
     record = record_of(cell_of(task, tmp_path), tmp_path / "run")
     assert {path.name for path in record.folder.iterdir()} == {
         *("config.yaml", "status.json", "result.json", "curves.parquet"),
-        *("heads.safetensors", "history.parquet", "layers.csv"),
+        *("heads.safetensors", "layers.csv"),
     }
     assert set(record.curves["component"]) == {"valid", "test"}
     assert set(record.curves["quantity"]) == {"accuracy", "macro_accuracy", "mcc"}
     assert record.result["task"]["proteins"] == {"train": 200, "valid": 30, "test": 40}
-    assert sorted(pd.read_parquet(record.folder / "history.parquet")["layer"].unique()) == list(range(7))
+    assert record.result["converged"] == {str(layer): True for layer in range(7)}
+    assert record.result["fit"]["method"] == "lbfgs"
     layers = pd.read_csv(record.folder / "layers.csv")
     assert (layers.sort_values("layer")["milliseconds"].diff().dropna() > 0).all()  # a later layer is later
+
+
+def test_trained_heads_leave_their_history_and_say_whether_they_had_come_to_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_of("multiclass")
+    plant(monkeypatch, task, FIRST)
+    recipe = MLPRecipe(epochs=2, n_replicates=4)
+    record = record_of(cell_of(task, tmp_path, recipe), tmp_path / "run")
+    assert sorted(pd.read_parquet(record.folder / "history.parquet")["layer"].unique()) == list(range(7))
+    assert record.result["fit"]["method"] == "adam"
+    assert not any(record.result["converged"][str(layer)] for layer in range(FIRST, 7))
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel", "residue"])
+@pytest.mark.parametrize("make", [LinearRecipe, MLPRecipe])
+def test_a_class_that_train_lacks_is_never_predicted(kind: Kind, make: Any, tmp_path: Path) -> None:
+    task = task_of(kind, train=30, valid=10, test=10)
+    lacking = tuple(Labelled(each.protein, _without_last(each.label, kind)) for each in task.splits["train"])
+    cell = cell_of(replace(task, splits={**task.splits, "train": lacking}), tmp_path, make(epochs=1, n_replicates=2))
+    record_of(cell, tmp_path / "run")
+    heads = read_heads(cell.untrained_heads(MODEL.width), tmp_path / "run" / "heads.safetensors")
+    features = 100 * torch.randn((500, 7, MODEL.width), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for logits in (heads.predict(features), heads.read(3, features[:, 3])[:, None]):
+            assert (logits[..., 2] == -torch.inf).all()
+            assert logits[..., :2].isfinite().all()
+
+
+def _without_last(label: np.ndarray, kind: Kind) -> np.ndarray:
+    return label & np.array([True, True, False]) if kind == "multilabel" else np.asarray(label % 2)
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel", "residue"])
+def test_labels_that_never_vary_are_refused(kind: Kind, split: str, tmp_path: Path) -> None:
+    task = task_of(kind, train=9, valid=5, test=5)
+    same = tuple(Labelled(each.protein, np.zeros_like(each.label)) for each in task.splits[split])
+    with pytest.raises(InputError, match=f"all labels of {split} are the same"):
+        check_task(replace(task, splits={**task.splits, split: same}), LinearRecipe())
+
+
+def test_twenty_copies_of_every_protein_make_no_interval_narrower(tmp_path: Path) -> None:
+    task = task_of("multiclass", test=12)
+    copies = tuple(
+        Labelled(replace(each.protein, id=f"{each.protein.id}_{copy}"), each.label)
+        for each in task.splits["test"]
+        for copy in range(20)
+    )
+    copied = replace(task, splits={**task.splits, "test": copies})
+    one, twenty = (
+        record_of(cell_of(each, tmp_path), tmp_path / name).curves.query("component == 'test'")
+        for name, each in (("one", task), ("twenty", copied))
+    )
+    for column in ("value", "ci_low", "ci_high"):
+        np.testing.assert_allclose(one[column], twenty[column], atol=1e-9)
+    assert (twenty["n"] == 240).all()
+
+
+def test_twelve_of_twelve_right_leave_room_for_one_that_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of("multiclass", test=12)
+    plant(monkeypatch, task, FIRST)
+    record = record_of(cell_of(task, tmp_path), tmp_path / "run")
+    best = record.curves.query("component == 'test' and quantity == 'accuracy' and layer == 6").iloc[0]
+    assert (best["value"], best["ci_low"], best["ci_high"]) == pytest.approx((1, 0.735, 1), abs=1e-3)
+    layers = pd.read_csv(record.folder / "layers.csv").set_index("layer")
+    gap = layers.loc[FIRST, [f"test_difference_to_last{end}" for end in ("", "_low", "_high")]]
+    assert gap.tolist() == pytest.approx([0, -0.265, 0.265], abs=1e-3)
+    assert layers.loc[6, "test_difference_to_last_high"] == 0
 
 
 def test_features_that_are_not_kept_give_the_same_heads_and_scores(tmp_path: Path) -> None:
@@ -132,7 +203,7 @@ def test_heads_are_on_chosen_layers_alone(tmp_path: Path, monkeypatch: pytest.Mo
     assert layers.set_index("layer").loc[0, "test_difference_to_last"] < -0.2
     assert sorted(record.curves["layer"].unique()) == [0, 3, 5]
     assert record.curves["value"].notna().all()
-    assert sorted(pd.read_parquet(record.folder / "history.parquet")["layer"].unique()) == [0, 3, 5]
+    assert list(record.result["converged"]) == ["0", "3", "5"]
     with safe_open(record.folder / "heads.safetensors", "pt") as file:
         assert file.metadata()["layers"] == "0,3,5"
         assert {name.split(".")[1] for name in file.keys()} == {"0", "1", "2"}  # noqa: SIM118 (a file is no mapping)
@@ -326,4 +397,4 @@ def test_a_subset_of_the_test_is_scored_as_a_test_of_its_own(kind: Kind, tmp_pat
     assert len(own) > 0
     pd.testing.assert_frame_equal(part, own, rtol=1e-6)
     whole = together[together["component"] == "test"]
-    assert not np.allclose(whole["value"], part["value"], equal_nan=True)
+    assert (whole["n"].to_numpy() > part["n"].to_numpy()).all()

@@ -57,6 +57,17 @@ def test_every_head_is_kept_at_its_own_lowest_validation_loss() -> None:
     assert max(b - a for a, b in zip(lowest, last, strict=True)) > 0.01
 
 
+def test_a_loss_that_still_falls_is_told_from_one_that_rests() -> None:
+    assert not any(trained(LinearRecipe(epochs=10, batch_size=16, learning_rate=1e-3)).converged.values())
+    module = HeadTraining(LayerHeads(linear_head, 2, WIDTH, N_CLASSES), multiclass_loss, LinearRecipe())
+    for epoch in range(20):
+        falling, resting = 0.9**epoch, max(0.5, 0.8**epoch)
+        module.history += [
+            {"epoch": epoch, "layer": layer, "val/loss": loss} for layer, loss in ((4, falling), (7, resting))
+        ]
+    assert module.converged == {4: False, 7: True}
+
+
 def losses_on_validation(module: HeadTraining) -> Tensor:
     features, labels = features_and_labels(128, 2)
     module.heads.eval()

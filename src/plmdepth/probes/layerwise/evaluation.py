@@ -10,9 +10,9 @@ from plmdepth.metrics.accumulators import Estimate, bootstrap_weights
 from plmdepth.probes.layerwise.data import ReadBatch
 from plmdepth.probes.layerwise.heads import LayerHeads
 from plmdepth.probes.layerwise.losses import probabilities
+from plmdepth.probes.layerwise.ranking import range_of
 from plmdepth.proteins.batches import token_budget_batches
 from plmdepth.proteins.tasks.task import Kind, Labelled
-from plmdepth.probes.layerwise.ranking import range_of
 from plmdepth.scores.average_precision import AveragePrecision
 from plmdepth.scores.bootstrap import certain
 from plmdepth.scores.class_scores import ClassScores
@@ -45,7 +45,7 @@ class MultilabelScores:
 
     def compute(self) -> Mapping[str, Estimate]:
         """Return both scores."""
-        return {"f1_max": self._f1_max.compute().score, "auprc_micro": self._precision.compute().micro}
+        return {"f1_max": self._f1_max.compute().score, "auprc_micro": self._precision.compute()}
 
 
 class SingleLabelScores:
@@ -105,7 +105,10 @@ def evaluate(
         scores.update(predicted, labels, weights, _segments(chosen, kind))
     assert scores is not None
     different = clusters(labelled, [place for rows in batches for place in rows])
-    return {name: certain(found, bounds := range_of(name), different, bounds[1] - bounds[0]) for name, found in scores.compute().items()}
+    return {
+        name: certain(found, bounds := range_of(name), different, bounds[1] - bounds[0])
+        for name, found in scores.compute().items()
+    }
 
 
 def clusters(labelled: Sequence[Labelled], places: Sequence[int]) -> int:

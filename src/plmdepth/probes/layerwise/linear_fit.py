@@ -52,13 +52,25 @@ class FittedLayers(NamedTuple):
         }
 
 
+class RowShape(NamedTuple):
+    """What the rows of a batch are.
+
+    Attributes:
+        width: features of a state.
+        residues: whether every residue is a row; without it a protein is.
+        tokens: most residues of a batch.
+    """
+
+    width: int
+    residues: bool
+    tokens: int
+
+
 def fit_linear_heads(
     heads: LayerHeads,
     task: Task,
     read: Callable[[str], ReadBatch],
-    width: int,
-    residues: bool,
-    tokens: int,
+    shape: RowShape,
     seed: int,
     device: torch.device,
 ) -> FittedLayers:
@@ -68,12 +80,11 @@ def fit_linear_heads(
         heads: linear heads.
         task: what they learn.
         read: from a split to what makes its batches.
-        width: features of a state.
-        residues: whether every residue is a row.
-        tokens: most residues of a batch.
+        shape: what the rows of a batch are.
         seed: of the proteins that are drawn where not all can be fitted.
         device: where the regressions are computed.
     """
+    width, residues, tokens = shape
     kept = {split: _fitting(task, split, width, seed) for split in ("train", "valid")}
     batches = {
         split: evaluation_batches(task.splits[split], places, residues, tokens) for split, places in kept.items()

@@ -10,7 +10,8 @@ Biases are not penalised. ``sum t.z`` needs the sums of x over each class alone,
 Minimised by L-BFGS (Liu and Nocedal 1989) from the strongest penalty to the weakest, each from the solution before, in
 coordinates in which the curvature is about one in every direction: weights are ``U R^-1`` with ``R R^T`` the second
 moments of x times the mean of ``p (1 - p)``, plus the penalty. Steps end where no derivative by U is above 1e-3 for a
-penalty that is tried, and above 1e-7 (1e-4 in single precision) for the one that is kept. Parameters and sums are in
+penalty that is tried, and above 1e-7 (1e-5 in single precision) for the one that is kept; the fit has converged if none
+is above 1e-4. Parameters and sums are in
 double precision, products in that of the features. scikit-learn's ``LogisticRegression`` has the same minimum with
 ``C = 1 / (items * strength)``, but knows no rows that stand for several items, takes each penalty from the beginning
 and runs on no accelerator.
@@ -34,7 +35,8 @@ STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 _STEPS = 100  # of a penalty that is tried
 _MOST_STEPS = 1000  # of the one that is kept
 _TRIED = 1e-3  # no derivative is above it where a penalty is tried,
-_KEPT = {torch.float32: 1e-4, torch.float64: 1e-7}  # and where it is kept
+_KEPT = {torch.float32: 1e-5, torch.float64: 1e-7}  # and where it is kept, as far as rounding lets it
+_CONVERGED = 1e-4  # none above it: the loss is within about 1e-6 nats of its minimum
 _SMALL = 2**22  # features that one thread reads
 _MOST_MOMENTS = 8192  # rows whose second moments shape the steps, and decide no number
 _ROWS_AT_ONCE = 8192  # in double precision, whatever the features are
@@ -101,9 +103,7 @@ def fit_logistic(train: Rows, valid: Rows, *, independent: bool) -> Fit:
     learnt = answers.isnan()
     with _one_thread() if train.features.numel() <= _SMALL else nullcontext():
         mean, scale = standard(train.features, _weights(train, independent))
-        known, held_out = (
-            _Problem(_standardised(rows, learnt, mean, scale), independent) for rows in (train, valid)
-        )
+        known, held_out = (_Problem(_standardised(rows, learnt, mean, scale), independent) for rows in (train, valid))
         fitted, strength = _path(known, held_out)
         fitted, converged = _minimised(known, fitted, strength, _MOST_STEPS, _KEPT[known.rows.features.dtype])
         losses = known.loss(fitted), held_out.loss(fitted)
@@ -215,7 +215,7 @@ def _start(problem: _Problem) -> Tensor:
 
 @torch.no_grad()
 def _minimised(problem: _Problem, start: Tensor, strength: float, steps: int, close: float) -> tuple[Tensor, bool]:
-    """Return the parameters after so many steps at most, and whether no derivative is above ``close``."""
+    """Return the parameters after so many steps at most, or no derivative above ``close``, and whether they converged."""
     if not len(start):
         return start, True
     sums, n, root = problem.sums, problem.weights.sum(), problem.root(start, strength)
@@ -236,7 +236,7 @@ def _minimised(problem: _Problem, start: Tensor, strength: float, steps: int, cl
     optimizer.step(closure)
     closure()
     assert free.grad is not None
-    return solve_triangular(root, free, upper=False, left=False), float(free.grad.abs().max()) <= close
+    return solve_triangular(root, free, upper=False, left=False), float(free.grad.abs().max()) <= _CONVERGED
 
 
 def _constant_answers(rows: Rows, independent: bool) -> Tensor:
@@ -261,9 +261,7 @@ def standard(features: Tensor, weights: Tensor | None = None) -> tuple[Tensor, T
     """
     known = torch.ones(len(features), dtype=torch.float64, device=features.device) if weights is None else weights
     shares = known / known.sum()
-    mean, square = (
-        torch.zeros(features.shape[1], dtype=torch.float64, device=features.device) for _ in range(2)
-    )
+    mean, square = (torch.zeros(features.shape[1], dtype=torch.float64, device=features.device) for _ in range(2))
     for part, share in _parts(features, shares):
         mean += share @ part
     for part, share in _parts(features, shares):

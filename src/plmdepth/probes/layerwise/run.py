@@ -22,14 +22,14 @@ from plmdepth.probes.layerwise.data import Passes, loader
 from plmdepth.probes.layerwise.evaluation import clusters, evaluate, evaluation_batches
 from plmdepth.probes.layerwise.features import check_pooling
 from plmdepth.probes.layerwise.heads import LayerHeads, write_heads
-from plmdepth.probes.layerwise.linear_fit import FittedLayers, fit_linear_heads
+from plmdepth.probes.layerwise.linear_fit import FittedLayers, RowShape, fit_linear_heads
 from plmdepth.probes.layerwise.losses import loss_of
 from plmdepth.probes.layerwise.plan import stack_shape
 from plmdepth.probes.layerwise.ranking import ScoredSplit, curves_of, placed, ranked
 from plmdepth.probes.layerwise.readers import Readers
 from plmdepth.probes.layerwise.training import HeadTraining
 from plmdepth.proteins.tasks.task import Part
-from plmdepth.results.collectives import apart, start
+from plmdepth.results.collectives import start
 from plmdepth.results.processes import is_first
 from plmdepth.results.result import Measured
 
@@ -54,9 +54,8 @@ def measure_heads(cell: ProbeCell, staging: Path) -> Findings | None:
     write_heads(heads, staging / "heads.safetensors", _about(cell))
     if not is_first():
         return None  # its share is done
-    with apart():
-        splits = _scores(cell, heads.to(device), readers)
-        composition = measure_composition(cell.task, cell.seed, cell.recipe.n_replicates)
+    splits = _scores(cell, heads.to(device), readers)
+    composition = measure_composition(cell.task, cell.seed, cell.recipe.n_replicates)
     _write(cell, stack, splits, _costs(cell, stack, device), staging)
     return _findings(cell, splits, composition, about, device)
 
@@ -71,13 +70,17 @@ def _check_shared(cell: ProbeCell, n_processes: int) -> None:
 
 
 def _fit(
-    cell: ProbeCell, stack: LayerStack, trainer: Trainer, readers: Readers, staging: Path  # noqa: ARG001 (as `_train`)
+    cell: ProbeCell,
+    stack: LayerStack,
+    trainer: Trainer,
+    readers: Readers,
+    staging: Path,  # noqa: ARG001 (as `_train`)
 ) -> tuple[LayerHeads, dict[str, Any]]:
     """Return heads that are fitted to convergence, and what the record says of that."""
     heads, device = cell.untrained_heads(stack.width), trainer.strategy.root_device
     by_residue = cell.plan.n_residues is not None
     fitted = fit_linear_heads(
-        heads, cell.task, readers.of, stack.width, by_residue, cell.tokens_per_batch, cell.seed, device
+        heads, cell.task, readers.of, RowShape(stack.width, by_residue, cell.tokens_per_batch), cell.seed, device
     )
     return heads, _fitting(fitted)
 

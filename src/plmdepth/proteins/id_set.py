@@ -5,27 +5,27 @@ from types import TracebackType
 from typing import Self
 
 
-class SeenOnDisk:
+class IdSetOnDisk:
     """A set of ids in a temporary file, gone when it is closed.
 
-    >>> with SeenOnDisk() as seen:
-    ...     seen.add("a")
-    ...     "a" in seen, "b" in seen
+    >>> with IdSetOnDisk() as ids:
+    ...     ids.add("a")
+    ...     "a" in ids, "b" in ids
     (True, False)
     """
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)  # no name: a temporary file of its own
         self._database.execute("PRAGMA synchronous = OFF")
-        self._database.execute("CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE ids (id TEXT PRIMARY KEY) WITHOUT ROWID")
         self._database.execute("BEGIN")  # one transaction: never written out for safety, only for room
 
     def __contains__(self, identifier: object, /) -> bool:
-        return self._database.execute("SELECT 1 FROM seen WHERE id = ?", (identifier,)).fetchone() is not None
+        return self._database.execute("SELECT 1 FROM ids WHERE id = ?", (identifier,)).fetchone() is not None
 
     def add(self, identifier: str, /) -> None:
         """Note an id."""
-        self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (identifier,))
+        self._database.execute("INSERT OR IGNORE INTO ids VALUES (?)", (identifier,))
 
     def __enter__(self) -> Self:
         return self

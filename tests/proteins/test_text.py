@@ -3,9 +3,8 @@ from pathlib import Path
 import pytest
 
 from plmdepth.errors import InputError
-from plmdepth.proteins.tasks.text import lines_of
-
-from .files import one_line
+from plmdepth.proteins.text import lines_of
+from tests.proteins.files import one_line
 
 
 @pytest.mark.parametrize("content", [b"a\tb\t\nc\n", b"a\tb\t\r\nc\r\n", b"a\tb\t\nc", b"\xef\xbb\xbfa\tb\t\nc\n"])
