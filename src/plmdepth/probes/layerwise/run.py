@@ -71,7 +71,11 @@ def _check_shared(cell: ProbeCell, n_processes: int) -> None:
 
 
 def _fit(
-    cell: ProbeCell, stack: LayerStack, trainer: Trainer, readers: Readers, staging: Path  # noqa: ARG001 (as `_train`)
+    cell: ProbeCell,
+    stack: LayerStack,
+    trainer: Trainer,
+    readers: Readers,
+    staging: Path,  # noqa: ARG001 (as `_train`)
 ) -> tuple[LayerHeads, dict[str, Any]]:
     """Return heads that are fitted to convergence, and what the record says of that."""
     heads, device = cell.untrained_heads(stack.width), trainer.strategy.root_device
@@ -171,5 +175,6 @@ def _findings(
         sequences_measured=sum(len(members) for members in task.splits.values()),
         sequences_skipped=task.dropped,
         letters_changed=task.changes,
+        notes=task.notes,
     )
     return Findings(scalars, intervals, measured, {"task": about, "composition": composition.facts(), **fitting})
