@@ -139,7 +139,11 @@ class Analysis(Cell):
             residues_measured=module.residues,
             sequences_skipped=Counter(record.kind for record in self.proteins.skipped),
             letters_changed=self.proteins.changes,
-            notes=[*stack.notes, *self.model.length_notes(len(each) for each in self.proteins.proteins)],
+            notes=[
+                *self.proteins.notes,
+                *stack.notes,
+                *self.model.length_notes(len(each) for each in self.proteins.proteins),
+            ],
         )
         sections = {"scopes": scopes, "quantities": self.metric.described(stack)}
         return Findings(found["scalars"], found["scalar_intervals"], measured, sections)

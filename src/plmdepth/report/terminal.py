@@ -184,10 +184,10 @@ def scope_answers(record: Record) -> Sequence[str]:
     return lines
 
 
-def notes(record: Record) -> Sequence[str]:
+def notes(record: Record, left_out: str = "skipped") -> Sequence[str]:
     """Return what was left out or changed on the way."""
     provenance = record.result["provenance"]
-    skipped = [f"{count} skipped: {reason}" for reason, count in provenance["sequences_skipped"].items()]
+    skipped = [f"{count} {left_out}: {reason}" for reason, count in provenance["sequences_skipped"].items()]
     changed = [f"{kind}: {count}" for kind, count in provenance["letters_changed"].items()]
     return [*skipped, *changed, *provenance.get("notes", ())]
 
