@@ -111,7 +111,7 @@ def select(
 
 
 def with_copies_named(proteins: Sequence[Protein]) -> tuple[Protein, ...]:
-    """Return proteins that know by which id they are drawn where several have one sequence: the first alphabetically."""
+    """Return proteins that know by which id they are drawn where several have one sequence: the alphabetically first."""
     ids: dict[str, list[str]] = {}
     for protein in proteins:
         ids.setdefault(protein.sequence, []).append(protein.id)
