@@ -13,10 +13,8 @@ from models import DEVICE, stack_of
 from timing import interleaved, report
 from torch import Tensor
 
-from plmdepth.early_exit.batched_parts import batched_parts
-from plmdepth.early_exit.inference import EarlyExit
-from plmdepth.early_exit.reading import ProteinReader
-from plmdepth.early_exit.walltime import relation, wall_times
+from plmdepth.early_exit.inference import EarlyExit, ProteinInputs, batched_parts
+from plmdepth.early_exit.study import time_over_layers, wall_times
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.probes.layerwise.cache import FeatureCache
 from plmdepth.probes.layerwise.data import Kept, Passes, Pooled, loader
@@ -133,8 +131,8 @@ def early_exit(name: str, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
         return heads.read(layer, pooled).softmax(-1)
 
     few, more = (spelt(stack, each, DEVICE) for each in (["MKTV", "M"], ["MKTV", "M", "M"]))
-    parts, reader = batched_parts(stack, few, more), ProteinReader(heads.pool)
-    early = EarlyExit(stack, reader, predict, _planted(stack), 0.5, "last", parts, torch.device(DEVICE))
+    parts, inputs = batched_parts(stack, few, more), ProteinInputs(heads.pool)
+    early = EarlyExit(stack, inputs, predict, _planted(stack), 0.5, "last", parts, torch.device(DEVICE))
     table = wall_times(early, members, [0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9], TOKENS // 2, rounds=2)
     half = table.iloc[(table["layer_share"] - 0.5).abs().argmin()]
     rows = [
@@ -146,7 +144,7 @@ def early_exit(name: str, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
             "goal": "<= 0.57 at 0.50",
         }
     ]
-    found = relation(table)
+    found = time_over_layers(table)
     rows.append({"work": f"  time over layers: slope {found['slope']:.2f}, r^2 {found['r_squared']:.3f}"})
     return rows
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from plmdepth.language_models.layer_stack import LayerStack, LayerView, Need
+from plmdepth.objectives.objective import Example
 from tests.stacks import example_for
 
 
@@ -24,10 +25,10 @@ class Recorder:
         self.views.append(view)
 
 
-def watched(stack: LayerStack) -> Recorder:
+def watched(stack: LayerStack, example: Example | None = None) -> Recorder:
     recorder = Recorder()
     with torch.no_grad():
-        stack.run(example_for(stack).tokens, [recorder])
+        stack.run((example or example_for(stack)).tokens, [recorder])
     return recorder
 
 

@@ -42,6 +42,7 @@ MAY_IMPORT = {
         *("errors", "randomness", "proteins", "language_models", "objectives"),
         *("metrics", "results", "cells", "analysis", "scores", "probes"),
     },
+    "export": {"errors", "proteins", "language_models", "results", "scores", "cells", "probes", "early_exit"},
     "commands": {
         *("errors", "quoting", "proteins", "language_models", "controls", "results", "cells"),
         *("analysis", "early_exit", "report"),

@@ -17,13 +17,14 @@ from plmdepth.cells.inputs import check_objective, inputs_of
 from plmdepth.controls.control import Control
 from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.errors import InputError
+from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.logit_lens import LogitLens
-from plmdepth.metrics.metric import Suite
+from plmdepth.metrics.metric import Suite, Values
 from plmdepth.metrics.residual import Residual
 from plmdepth.objectives.autoregressive import Autoregressive
 from plmdepth.objectives.diffusion import Diffusion
 from plmdepth.objectives.masked import Masked
-from plmdepth.objectives.objective import Objective
+from plmdepth.objectives.objective import Example, Objective
 from plmdepth.proteins.datasets.demo import DemoDataset
 from plmdepth.proteins.protein import Protein, Skipped
 from plmdepth.proteins.selection import ProteinSet
@@ -231,3 +232,20 @@ def test_an_empty_set_of_skipped_sequences_is_fine(tmp_path: Path) -> None:
     record = record_of(replace(cell, proteins=ProteinSet(cell.proteins.proteins[:1], (), {})), tmp_path / "cell")
     assert record.curves["ci_low"].isna().all()
     assert record.result["provenance"]["sequences_skipped"] == {}
+
+
+class Hungry(Residual):
+    """Wants more memory than there is for a long protein."""
+
+    def measure(self, stack: LayerStack, example: Example) -> Values:
+        if example.tokens.ids.shape[1] > 100:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 TB")
+        return super().measure(stack, example)
+
+
+def test_memory_that_does_not_suffice_names_the_protein(tmp_path: Path) -> None:
+    cell = analysis()
+    proteins = replace(cell.proteins, proteins=(Protein("small", "MKTV"), Protein("titin", "MKTV" * 50)))
+    with pytest.raises(InputError, match="memory does not suffice for titin of 200 residues"):
+        run_cell(replace(cell, proteins=proteins, metric=Hungry()), tmp_path / "cell", "")
+    assert not (tmp_path / "cell" / "error.txt").exists()

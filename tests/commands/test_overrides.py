@@ -37,7 +37,6 @@ def test_every_folder_is_a_group_and_every_file_in_it_an_option(tmp_path: Path) 
         ["model=tiny_diffusion", "objective.noise_levels=[0.2]"],
         ["metric.metrics.logit_lens.vocabulary=full"],
         ["metric=effective_depth", "metric.parts.layer_skip.reduction=mean"],
-        ["experiment=pretrain_tiny"],
         ["seed=0,1,2"],
         ["seed=range(0,3)"],
         ["model=glob(esm2*)"],
@@ -141,7 +140,6 @@ def test_a_key_unlike_any_other_is_answered_with_every_key_once(conf: Path) -> N
         ("analyze", ["training.steps=3"], "training.steps=3 is an option of train.py; run python train.py training.s"),
         (
             "analyze",
-            ["experiment=pretrain_tiny"],
             "experiment=pretrain_tiny is an option of train.py; run python train",
         ),
         ("train", ["metric=suite"], "metric=suite is an option of analyze.py; run python analyze.py metric=suite"),

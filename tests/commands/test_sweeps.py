@@ -57,9 +57,14 @@ def test_every_model_names_every_option_that_is_no_family() -> None:
     options = {
         path.stem for path in CONF.glob("model/*.yaml") if OmegaConf.load(path).get("name", path.stem) == path.stem
     }
-    found = models_of("every_model")
-    assert set(found) == options
-    assert len(found) == len(options)
+    for typed in (["sweep=every_model"], ["model=*"]):
+        models = expanded(CONF, ["-m"], typed)[-1].removeprefix("model=").split(",")
+        assert sorted(models) == sorted(options)
+
+
+def test_a_model_that_is_typed_wins_over_every_model() -> None:
+    assert expanded(CONF, ["-m"], ["sweep=every_model", "model=esm1b"]) == ["sweep=every_model", "model=esm1b_650m"]
+    assert expanded(CONF, ["-m"], ["sweep=paper"]) == ["sweep=paper"]
 
 
 def test_the_papers_sweep_has_six_families_and_twenty_variants() -> None:

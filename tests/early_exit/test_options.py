@@ -2,8 +2,8 @@
 
 import pytest
 
-from plmdepth.early_exit.confidence import max_probability, mean_certainty
 from plmdepth.early_exit.options import EarlyExitStudy
+from plmdepth.early_exit.policy import max_probability, mean_certainty
 from plmdepth.errors import InputError
 from plmdepth.proteins.tasks.task import Kind
 

@@ -14,27 +14,27 @@ from torch import Tensor
 
 from plmdepth.cells.cell import run_cell
 from plmdepth.early_exit import prediction
-from plmdepth.early_exit.confidence import ProteinConfidence, max_probability
 from plmdepth.early_exit.options import EarlyExitStudy
-from plmdepth.early_exit.policy import chosen, exits
+from plmdepth.early_exit.policy import ProteinConfidence, exits, max_probability, predictions_at
 from plmdepth.early_exit.prediction import (
     LEFT_OUT,
     Predictor,
     Setting,
     Tally,
+    labels_of,
     predict_records,
     predictor_of,
     setting_of,
 )
-from plmdepth.early_exit.study import Said
-from plmdepth.early_exit.trained import TrainedProbe, load_probe
+from plmdepth.early_exit.study import HeadOutputs
+from plmdepth.early_exit.trained_probe import TrainedProbe, load_probe
 from plmdepth.errors import InputError
 from plmdepth.probes.layerwise.features import pooled_states, spelt
 from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.selection import Rules
 from plmdepth.proteins.tasks.task import Kind
 from plmdepth.results.growing_table import GrowingTable
-from tests.early_exit.test_study import said_of
+from tests.early_exit.test_study import outputs_of
 from tests.probes.cells import CLASSES, QUICK, cell_of, task_of
 from tests.scores.values import f1_max
 
@@ -55,7 +55,7 @@ def probe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def setting_for(probe: TrainedProbe) -> Setting:
     """Return a setting at which proteins leave from several layers, with a threshold that is no one's confidence."""
-    sure = torch.cat([spoken_alone(probe, protein)[1:].amax(-1) for protein in PROTEINS]).flatten().sort().values
+    sure = torch.cat([outputs_alone(probe, protein)[1:].amax(-1) for protein in PROTEINS]).flatten().sort().values
     middle = int(0.8 * len(sure))
     threshold = sure[middle - 1 : middle + 1].mean().item()
     return Setting(threshold, "last", 0.5 if probe.cell.task.kind == "multilabel" else None)
@@ -70,8 +70,8 @@ def written(
         return predict_records(predictor, records, rules, tables, lambda n: None)
 
 
-def spoken_alone(probe: TrainedProbe, protein: Protein) -> Tensor:
-    """Return what all heads say of one protein without padding, ``[layer, 1, class]``."""
+def outputs_alone(probe: TrainedProbe, protein: Protein) -> Tensor:
+    """Return the predictions of all heads for one protein without padding, ``[layer, 1, class]``."""
     features = pooled_states(probe.stack, spelt(probe.stack, [protein.sequence], probe.device), "mean")
     with torch.no_grad():
         logits = probe.heads(features).transpose(0, 1)
@@ -84,14 +84,14 @@ def test_a_row_says_what_one_protein_alone_would_leave_with(probe: TrainedProbe,
     assert [row["id"] for row in rows] == [protein.id for protein in PROTEINS]
     assert len({row["layer"] for row in rows}) > 1
     for row, protein in zip(rows, PROTEINS, strict=True):
-        spoken = spoken_alone(probe, protein)
-        left = exits(spoken.amax(-1), torch.tensor([threshold]), "last")
+        outputs = outputs_alone(probe, protein)
+        left = exits(outputs.amax(-1), torch.tensor([threshold]), "last")
         assert (row["layer"], row["layers_computed"]) == (left.layer.item(), left.computed.item())
-        expected = chosen(spoken, left.layer[0])[0].tolist()
+        expected = predictions_at(outputs, left.layer[0])[0].tolist()
         if probe.cell.task.kind == "multilabel":
-            said = sorted([(-p, name) for p, name in zip(expected, CLASSES, strict=True) if p >= 0.5])
-            assert row["labels"] == [name for _, name in said]
-            assert row["probabilities"] == pytest.approx([-p for p, _ in said], abs=1e-4)
+            outputs = sorted([(-p, name) for p, name in zip(expected, CLASSES, strict=True) if p >= 0.5])
+            assert row["labels"] == [name for _, name in outputs]
+            assert row["probabilities"] == pytest.approx([-p for p, _ in outputs], abs=1e-4)
         else:
             assert row["label"] == CLASSES[expected.index(max(expected))]
             assert row["probability"] == pytest.approx(max(expected), abs=1e-4)
@@ -191,23 +191,23 @@ def test_temperatures_are_fitted_if_they_are_asked_for(probe: TrainedProbe) -> N
     assert (predictor_of(probe, replace(STUDY, temperature=True)).probe.temperatures != 1).any()
 
 
-def last_is_best(kind: Kind) -> Said:
+def last_is_best(kind: Kind) -> HeadOutputs:
     """Return predictions whose last layer is always right and sure, and the others at random."""
-    said = said_of(kind, n_replicates=0)
-    probabilities = said.probabilities.clone()
-    wanted = torch.nn.functional.one_hot(said.labels, 3) if kind == "multiclass" else said.labels
+    outputs = outputs_of(kind, n_replicates=0)
+    probabilities = outputs.probabilities.clone()
+    wanted = torch.nn.functional.one_hot(outputs.labels, 3) if kind == "multiclass" else outputs.labels
     probabilities[-1] = 0.01 + 0.94 * wanted
-    return replace(said, probabilities=probabilities)
+    return replace(outputs, probabilities=probabilities)
 
 
 def test_the_least_threshold_without_loss_is_taken() -> None:
-    said = last_is_best("multiclass")
-    setting = setting_of(STUDY, said, "accuracy")
-    grid = STUDY.grid(said.confidence)
+    outputs = last_is_best("multiclass")
+    setting = setting_of(STUDY, outputs, "accuracy")
+    grid = STUDY.grid(outputs.confidence)
 
     def accuracy(threshold: float) -> float:
-        layer = exits(said.confidence, torch.tensor([threshold]), "last").layer[0]
-        return (chosen(said.probabilities, layer).argmax(-1) == said.labels).double().mean().item()
+        layer = exits(outputs.confidence, torch.tensor([threshold]), "last").layer[0]
+        return (predictions_at(outputs.probabilities, layer).argmax(-1) == outputs.labels).double().mean().item()
 
     without_loss = [threshold for threshold in grid.tolist() if accuracy(threshold) == 1.0]
     assert setting.threshold == min(without_loss)
@@ -215,27 +215,33 @@ def test_the_least_threshold_without_loss_is_taken() -> None:
 
 
 def test_a_fallback_with_which_every_threshold_loses_asks_for_one() -> None:
-    said = last_is_best("multiclass")
-    probabilities = said.probabilities.clone()
+    outputs = last_is_best("multiclass")
+    probabilities = outputs.probabilities.clone()
     probabilities[1] = torch.tensor([0.99, 0.005, 0.005])  # always surest, mostly wrong
     message = r"exit.fallback=most_confident no threshold keeps the last layer's accuracy .* give exit.threshold=X"
     with pytest.raises(InputError, match=message):
-        setting_of(replace(STUDY, fallback="most_confident"), replace(said, probabilities=probabilities), "accuracy")
+        setting_of(replace(STUDY, fallback="most_confident"), replace(outputs, probabilities=probabilities), "accuracy")
 
 
 def test_terms_are_cut_where_f1_is_highest_for_the_predictions_as_they_left() -> None:
-    said = said_of("multilabel", n_replicates=0)
+    outputs = outputs_of("multilabel", n_replicates=0)
     threshold = 0.9
-    setting = setting_of(replace(STUDY, threshold=threshold), said, "f1_max")
-    layer = exits(said.confidence, torch.tensor([threshold]), "last").layer[0]
-    taken = chosen(said.probabilities, layer)
+    setting = setting_of(replace(STUDY, threshold=threshold), outputs, "f1_max")
+    layer = exits(outputs.confidence, torch.tensor([threshold]), "last").layer[0]
+    taken = predictions_at(outputs.probabilities, layer)
     assert len(set(layer.tolist())) > 1
-    at = {t: f1_max(taken[None], said.labels, torch.tensor([t])).item() for t in (torch.arange(101) / 100).tolist()}
+    at = {t: f1_max(taken[None], outputs.labels, torch.tensor([t])).item() for t in (torch.arange(101) / 100).tolist()}
     assert setting.term_threshold == pytest.approx(min(t for t, f1 in at.items() if f1 == max(at.values())))
-    assert setting_of(replace(STUDY, threshold=0.5), said_of("multiclass"), "accuracy").term_threshold is None
+    assert setting_of(replace(STUDY, threshold=0.5), outputs_of("multiclass"), "accuracy").term_threshold is None
 
 
 def test_the_columns_are_told_apart_by_the_number_of_labels(probe: TrainedProbe) -> None:
     many = probe.cell.task.kind == "multilabel"
     column = Predictor(probe, RULE, setting_for(probe)).schema.field("labels" if many else "label")
     assert pa.types.is_list(column.type) == many
+
+
+def test_one_letter_a_class_makes_a_string_of_letters() -> None:
+    probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.5, 0.4, 0.1]])
+    assert labels_of(probabilities, "residue", ("H", "E", "C"), None) == ("HCH", 0.6, [0.7, 0.6, 0.5])
+    assert labels_of(probabilities, "residue", ("H", "coil", "C"), None)[0] == "H;C;H"

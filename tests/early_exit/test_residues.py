@@ -12,15 +12,12 @@ import pytest
 import torch
 
 from plmdepth.cells.cell import run_cell
-from plmdepth.early_exit.naming import ResidueLabels
 from plmdepth.early_exit.options import EarlyExitStudy
 from plmdepth.early_exit.policy import exits
 from plmdepth.early_exit.prediction import LEFT_OUT, predict_records, predictor_of
 from plmdepth.early_exit.run import ExitCell
-from plmdepth.early_exit.spoken import check_memory, fitted_temperatures, listen, said_of
-from plmdepth.early_exit.study import exit_table
-from plmdepth.early_exit.trained import TrainedProbe, load_probe
-from plmdepth.errors import InputError
+from plmdepth.early_exit.study import HeadOutputs, exit_table
+from plmdepth.early_exit.trained_probe import TrainedProbe, fitted_temperatures, head_logits, load_probe
 from plmdepth.probes.layerwise.cell import ProbeCell
 from plmdepth.proteins.selection import Rules
 from plmdepth.proteins.tasks.task import Labelled, Task
@@ -28,7 +25,6 @@ from plmdepth.results.growing_table import GrowingTable
 from plmdepth.results.record import Record, read_record
 from tests.early_exit.planted import plant_residues
 from tests.probes.cells import CLASSES, QUICK, cell_of, task_of
-from tests.stacks import ALL
 
 AT = 4
 STUDY = EarlyExitStudy(thresholds=30, n_replicates=10, timed=6, rounds=2)
@@ -92,10 +88,10 @@ def test_the_layer_that_knows_is_the_best(record: Record) -> None:
 
 def test_at_a_threshold_of_099_proteins_leave_at_the_layer_that_knows(cell: ProbeCell, run: Path) -> None:
     probe = load_probe(cell, run)
-    said = said_of(probe, "test", listen(probe, "test"), STUDY.protein_confidence("residue"), 5)
-    row = exit_table(said, torch.tensor([0.99], dtype=torch.float64), "accuracy").iloc[0]
-    left = exits(said.confidence, torch.tensor([0.99]), "last")
-    assert left.layer.tolist() == left.computed.tolist() == [[AT] * len(said.proteins)]
+    outputs = HeadOutputs.of(probe, "test", head_logits(probe, "test"), STUDY.protein_confidence("residue"), 5)
+    row = exit_table(outputs, torch.tensor([0.99], dtype=torch.float64), "accuracy").iloc[0]
+    left = exits(outputs.confidence, torch.tensor([0.99]), "last")
+    assert left.layer.tolist() == left.computed.tolist() == [[AT] * len(outputs.proteins)]
     assert row["layers"] == AT
     assert row["accuracy"] > 0.999
     assert row["difference_to_last_low"] > 0.3
@@ -120,7 +116,9 @@ def test_doubt_and_calibration_are_those_of_residues_with_a_label(record: Record
 
 
 def settings(probe: TrainedProbe) -> list[tuple[float, Any]]:
-    confidence = said_of(probe, "test", listen(probe, "test"), STUDY.protein_confidence("residue"), 0).confidence
+    confidence = HeadOutputs.of(
+        probe, "test", head_logits(probe, "test"), STUDY.protein_confidence("residue"), 0
+    ).confidence
     values = confidence[1:].flatten().sort().values
     middle = [(values[place - 1] + values[place]).item() / 2 for place in (len(values) // 3, 2 * len(values) // 3)]
     return [(threshold, fallback) for threshold in (*middle, 2.0) for fallback in ("last", "most_confident")]
@@ -129,12 +127,12 @@ def settings(probe: TrainedProbe) -> list[tuple[float, Any]]:
 def test_on_paper_and_for_real_are_one(cell: ProbeCell, run: Path) -> None:
     probe = load_probe(cell, run)
     rule = STUDY.protein_confidence("residue")
-    said = said_of(probe, "test", listen(probe, "test"), rule, 0)
+    outputs = HeadOutputs.of(probe, "test", head_logits(probe, "test"), rule, 0)
     layers = set()
     for threshold, fallback in settings(probe):
-        on_paper = exits(said.confidence, torch.tensor([threshold]), fallback)
-        taken = said.taken(on_paper.layer[0]).split(said.counts.tolist())
-        for batch, left in probe.leaving(rule, threshold, fallback).run(said.proteins, 150):
+        on_paper = exits(outputs.confidence, torch.tensor([threshold]), fallback)
+        taken = outputs.predictions(on_paper.layer[0]).split(outputs.counts.tolist())
+        for batch, left in probe.early_exit(rule, threshold, fallback).run(outputs.proteins, 150):
             assert left.layer.tolist() == on_paper.layer[0][batch].tolist()
             assert left.computed.tolist() == on_paper.computed[0][batch].tolist()
             for row, place in enumerate(batch):
@@ -146,14 +144,14 @@ def test_on_paper_and_for_real_are_one(cell: ProbeCell, run: Path) -> None:
 
 def test_temperatures_are_of_residues_and_change_what_is_sure(cell: ProbeCell, run: Path) -> None:
     probe = load_probe(cell, run)
-    spoken = listen(probe, "valid")
-    scored = spoken.labels >= 0
-    hot = replace(probe, temperatures=fitted_temperatures(probe, spoken))
+    found = head_logits(probe, "valid")
+    scored = found.labels >= 0
+    hot = replace(probe, temperatures=fitted_temperatures(probe, found))
     loss = torch.nn.functional.cross_entropy
     for layer in range(7):
-        logits = spoken.logits[layer, scored]
-        after = loss(logits / hot.temperatures[layer].float(), spoken.labels[scored])
-        assert after <= loss(logits, spoken.labels[scored]) + 1e-6
+        logits = found.logits[layer, scored]
+        after = loss(logits / hot.temperatures[layer].float(), found.labels[scored])
+        assert after <= loss(logits, found.labels[scored]) + 1e-6
     assert hot.temperatures[AT] < 1 < hot.temperatures[1]
 
 
@@ -182,36 +180,4 @@ def test_labels_of_residues_are_predicted_in_the_order_of_the_protein(
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_the_pooling_of_a_recipe_says_nothing_of_residues(cell: ProbeCell, run: Path, pooling: Any) -> None:
     probe = load_probe(replace(cell, recipe=replace(cell.recipe, pooling=pooling)), run)
-    assert listen(probe, "test").logits.shape[1] == sum(len(each.protein) for each in cell.task.splits["test"])
-
-
-def test_residues_are_listened_to_in_the_order_of_the_protein_however_it_is_spelt(tmp_path: Path) -> None:
-    task = task_of("residue", train=20, valid=4, test=5)
-    cell = cell_of(task, tmp_path, replace(QUICK, epochs=2), model=ALL["progen2_reverse"])
-    run_cell(cell, tmp_path / "run", "{}")
-    probe = load_probe(cell, tmp_path / "run")
-    spoken = listen(probe, "test")
-    assert spoken.labels.tolist() == [int(label) for each in task.splits["test"] for label in each.label]
-    each = task.splits["test"][2].protein
-    tokens = probe.stack.spelling.encode([each.sequence])
-    with torch.no_grad():
-        state, _ = probe.stack.embed(tokens)
-        states = state[0, tokens.residues[0]].flip(0)
-        wanted = probe.heads.read(0, states)
-    start = int(spoken.counts[:2].sum())
-    torch.testing.assert_close(spoken.logits[0, start : start + len(each)], wanted, rtol=0, atol=1e-5)
-
-
-def test_answers_that_would_not_fit_are_refused() -> None:
-    task = task_of("residue", valid=10, test=20)
-    rows = sum(len(each.protein) for split in ("valid", "test") for each in task.splits[split])
-    needed = 3 * 4 * 7 * rows * 3 / 1e9
-    check_memory(task, ["valid", "test"], 6, needed * 1.01)
-    with pytest.raises(InputError, match=r"the answers of all heads take 0.00 GB, exit.memory_gigabytes is"):
-        check_memory(task, ["valid", "test"], 6, needed * 0.99)
-
-
-def test_one_letter_a_class_makes_a_string_of_letters() -> None:
-    probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.5, 0.4, 0.1]])
-    assert ResidueLabels(("H", "E", "C")).of(probabilities) == ("HCH", 0.6, [0.7, 0.6, 0.5])
-    assert ResidueLabels(("H", "coil", "C")).of(probabilities)[0] == "H;C;H"
+    assert head_logits(probe, "test").logits.shape[1] == sum(len(each.protein) for each in cell.task.splits["test"])

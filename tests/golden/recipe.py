@@ -3,6 +3,8 @@
 The raw stream of a bit generator is fixed for ever; distributions drawn from it are not, so none is used.
 """
 
+from __future__ import annotations  # so that Python 3.8, which some references need, can read it
+
 import json
 import math
 import zlib

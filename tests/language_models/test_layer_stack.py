@@ -64,10 +64,10 @@ def test_reading_out_the_last_state_gives_the_models_logits(family: str) -> None
     stack = stack_of(family)
     _, logits = reference(stack)
     state = watched(stack).states[-1]
-    assert (stack.anatomy.head is None) == (family in HEADLESS)
+    assert ALL[family].predicts == (stack.anatomy.head is not None) == (family not in HEADLESS)
     if stack.anatomy.head is None:
         assert logits is None
-        with pytest.raises(InputError, match="predicts nothing by itself; metric=residual works"):
+        with pytest.raises(InputError, match="predicts nothing by itself; choose a metric that needs no predictions"):
             stack.logits(state)
         return
     torch.testing.assert_close(stack.logits(state), logits, rtol=0, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Every metric that changes or differentiates a run, for every family: the naive references of the metrics' own tests.
+"""Every metric for every family: the naive references of the metrics' own tests.
 
 A value may differ by 1e-5 of itself, and by 1e-6 where it is near zero, in single precision. Ankh runs in double: its
 head is not scaled, and its losses are large. So do all in integrated gradients, since rounding adds up in integrals;
@@ -24,7 +24,9 @@ from plmdepth.metrics.gradients import Gradients
 from plmdepth.metrics.integrated_gradients import PLACES, IntegratedGradients
 from plmdepth.metrics.intervention_masks import COMPONENTS
 from plmdepth.metrics.layer_skip import LayerSkip
+from plmdepth.metrics.logit_lens import LogitLens
 from plmdepth.metrics.metric import Metric
+from plmdepth.metrics.residual import Residual
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.protein import Protein
 from tests.interventions.test_mean_states import naive as mean_of_data
@@ -35,6 +37,9 @@ from tests.metrics import test_erasure as erasure
 from tests.metrics import test_gradients as gradients
 from tests.metrics import test_integrated_gradients as integrated_gradients
 from tests.metrics import test_layer_skip as layer_skip
+from tests.metrics import test_logit_lens as logit_lens
+from tests.metrics import test_residual as residual
+from tests.recorder import watched
 from tests.stacks import ALL, HEADLESS, VARIANTS, case_of, cases, example_for, stack_of, with_structure
 
 N_LAYERS = 3
@@ -113,6 +118,24 @@ def assert_pairs_equal(metric: LayerSkip | DirectEffect, reference: Any, stack: 
             assert_close(curves[row, index, 1:], expected[f"output/{component}"], what)
             assert_close(matrices[row, index], expected[f"effect/{component}"], what)
             assert metric.scope != "all" or expected[f"effect/{component}"].nan_to_num(1).min() > 1e-3, what
+
+
+@pytest.mark.parametrize("family", sorted({*ALL, *VARIANTS}))
+def test_residual_equals_one_residue_after_the_other(family: str, stack: LayerStack, example: Example) -> None:
+    values = Residual().measure(stack, example).curves
+    expected = residual.naive_residual(stack, example, case_of(family).norms)
+    torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("family", sorted({*ALL, *VARIANTS} - {*HEADLESS}))
+@pytest.mark.parametrize("vocabulary", ["amino_acids", "full"])
+def test_logit_lens_equals_one_residue_after_the_other(vocabulary: str, stack: LayerStack, example: Example) -> None:
+    values = LogitLens(vocabulary).measure(stack, example).curves
+    states = watched(stack, example).states
+    amino_acids = stack.spelling.amino_acids.tolist()
+    kept = amino_acids if vocabulary == "amino_acids" else list(range(stack.logits(states[0]).shape[-1]))
+    expected = logit_lens.naive_lens_over(kept, stack, states, example)
+    torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -218,5 +241,7 @@ def test_the_scope_that_a_family_cannot_have_is_refused(
     "metric", [LayerSkip(), DirectEffect(), Ablation(), Erasure(), Gradients(), IntegratedGradients()]
 )
 def test_a_model_that_predicts_nothing_is_refused(metric: Metric, stack: LayerStack, example: Example) -> None:
-    with pytest.raises(InputError, match=r"^this model predicts nothing by itself; metric=residual works [^\n]*$"):
+    with pytest.raises(
+        InputError, match=r"^this model predicts nothing by itself; choose a metric that needs no predictions$"
+    ):
         metric.prepared(stack, [example]).measure(stack, example)

@@ -21,9 +21,13 @@ NAMES = [quantity.name for quantity in QUANTITIES]
 
 def naive_lens(stack: LayerStack, example: Example, vocabulary: str) -> Tensor:
     """One residue at a time, with the formulas written out."""
-    states = watched(stack).states
+    states = watched(stack, example).states
     letters = [stack.spelling.letters[letter] for letter in CANONICAL]
     kept = letters if vocabulary == "amino_acids" else list(range(stack.logits(states[0]).shape[-1]))
+    return naive_lens_over(kept, stack, states, example)
+
+
+def naive_lens_over(kept: list[int], stack: LayerStack, states: list[Tensor], example: Example) -> Tensor:
     result = torch.full((len(example.targets), len(QUANTITIES), len(states)), math.nan, dtype=torch.float64)
     for sequence in range(len(example.targets)):
         rows = example.scored[sequence].nonzero()[:, 0].tolist()
@@ -42,10 +46,10 @@ def naive_residue(
     best = sorted(range(len(p)), key=lambda i: -p[i])
     best_final = sorted(range(len(p)), key=lambda i: -final[i])
     return [
-        sum(a * math.log(a / b) for a, b in zip(p, final, strict=True)),
+        sum(a * math.log(a / b) for a, b in zip(p, final, strict=True) if a > 0),
         float(best[0] == best_final[0]),
         len(set(best[:5]) & set(best_final[:5])) / 5,
-        -sum(a * math.log(a) for a in p),
+        -sum(a * math.log(a) for a in p if a > 0),
         -math.log(p[truth]),
         float(best[0] == truth),
     ]

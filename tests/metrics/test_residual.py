@@ -1,30 +1,35 @@
 """Residual quantities against a naive reference in double precision, and planted depth."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.metrics.residual import QUANTITIES, Residual, angle_between
 from plmdepth.objectives.masked import Masked
 from plmdepth.objectives.objective import Example
-from tests.recorder import watched
+from tests.recorder import Recorder, watched
 from tests.stacks import EVERYWHERE, PROTEINS, example_for, stack_of
 
 FAMILIES = sorted(EVERYWHERE)
+Norms = Callable[[Any], tuple[nn.Module, nn.Module]]
 KEYS = [(quantity.name, quantity.component) for quantity in QUANTITIES]
 
 
-def naive_residual(stack: LayerStack, example: Example) -> Tensor:
-    seen = watched(stack)
+def naive_residual(stack: LayerStack, example: Example, norms: Norms | None = None) -> Tensor:
+    """One residue at a time; of a post-norm family, ``norms`` are a layer's norm after attention and after the MLP."""
+    seen = watched(stack, example)
     result = torch.full((len(example.targets), len(KEYS), stack.n_layers + 1), math.nan, dtype=torch.float64)
     for sequence in range(len(example.targets)):
         rows = example.tokens.residues[sequence].nonzero()[:, 0].tolist()
         for layer in range(stack.n_layers + 1):
-            points = [naive_residue(seen, sequence, row, layer) for row in rows]
+            first = norms(stack.anatomy.layers[layer - 1])[0].double() if norms and layer else None
+            points = [naive_residue(seen, sequence, row, layer, first) for row in rows]
             for index, key in enumerate(KEYS):
                 known = [point[key] for point in points if key in point]
                 if known:
@@ -32,7 +37,10 @@ def naive_residual(stack: LayerStack, example: Example) -> Tensor:
     return result
 
 
-def naive_residue(seen: object, sequence: int, row: int, layer: int) -> dict[tuple[str, str], float]:
+@torch.no_grad()
+def naive_residue(
+    seen: Recorder, sequence: int, row: int, layer: int, norm: nn.Module | None = None
+) -> dict[tuple[str, str], float]:
     state = seen.states[layer][sequence, row].double()
     point = {("norm", "residual"): state.norm().item()}
     if layer == 0:
@@ -40,6 +48,7 @@ def naive_residue(seen: object, sequence: int, row: int, layer: int) -> dict[tup
     view, before = seen.views[layer - 1], seen.states[layer - 1][sequence, row].double()
     attention, mlp = (x[sequence, row].double() for x in (view.attention, view.mlp))
     mlp_input = before if view.wiring == "parallel" else before + attention
+    mlp_input = mlp_input if norm is None else norm(mlp_input)
     for component, added, stream in (
         ("layer", state - before, before),
         ("attention", attention, before),
@@ -114,3 +123,16 @@ def test_special_tokens_and_padding_never_enter() -> None:
     stack.anatomy.layers[2].forward = disturbed
     after = Residual().measure(stack, example).curves
     torch.testing.assert_close(after[:, :, :4], before[:, :, :4], equal_nan=True)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_cosine_of_a_layer_that_ends_in_a_norm_follows_from_the_angle_and_ed_cosine_means_nothing(
+    family: str,
+) -> None:
+    stack = stack_of(family)
+    reasons = Residual().meaningless(stack)
+    assert set(reasons) == ({"ed_cosine"} if stack.anatomy.wiring == "post_norm" else set())
+    if reasons:
+        values = Residual().measure(stack, example_for(stack)).curves[:, :, 2:]
+        cosine, angle = (values[:, KEYS.index(key)] for key in (("cosine", "layer"), ("angular_distance", "residual")))
+        torch.testing.assert_close(cosine, -torch.sin(angle * math.pi / 2), rtol=0.02, atol=1e-3)

@@ -7,6 +7,7 @@ import pytest
 
 from plmdepth.report.figures import Panel, draw
 from plmdepth.report.probe_figure import draw_composition, probe_rows, write_probe_figure, write_probe_figures
+from plmdepth.report.style import wrapped
 from plmdepth.results.atomic import write_json
 from tests.report.test_figures import curves, lines_of
 from tests.report.test_ranking import layers
@@ -50,7 +51,7 @@ def test_it_is_drawn_from_the_files_of_a_record_and_always_the_same(tmp_path: Pa
         "test",
         "composition, test",
     ):
-        assert f"<!-- {words} -->" in text
+        assert all(f"<!-- {line} -->" in text for line in wrapped(words).splitlines())
 
 
 def test_the_layer_that_the_others_are_compared_with_is_named_where_it_is_not_the_last(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from plmdepth.metrics.logit_lens import QUANTITIES
 from plmdepth.report.scope_figure import draw_scopes
 
 
@@ -13,7 +14,15 @@ def curves(quantities: list[tuple[str, str]], scopes: list[str], n_layers: int =
         for layer in range(n_layers + 1)
     ]
     table = pd.DataFrame(rows)
-    same = {"model": "m", "dataset": "d", "n_layers": n_layers, "parameters": 1_000_000, "n": 7, "unit": "nats"}
+    same = {
+        "metric": "logit_lens",
+        "model": "m",
+        "dataset": "d",
+        "n_layers": n_layers,
+        "parameters": 1_000_000,
+        "n": 7,
+        "unit": "nats",
+    }
     return table.assign(**same, ci_low=table["value"] - 1, ci_high=table["value"] + 1)
 
 
@@ -34,18 +43,19 @@ def test_there_is_a_line_a_scope_with_its_values() -> None:
     ("quantities", "shown"),
     [
         (
-            [("entropy", ""), ("x", ""), ("accuracy", ""), ("kl_to_final", "")],
-            ["kl to final", "accuracy", "entropy", "x"],
+            [("entropy", ""), ("x", ""), ("accuracy", ""), ("kl_to_final", ""), ("y", "")],
+            ["share of residues predicted right", "KL to the final prediction", "entropy of the prediction", "x"],
         ),
         ([("norm", "residual"), ("cosine", "attention"), ("cosine", "layer")], ["norm", "cosine"]),
         ([("effect", "own"), ("effect", "rest")], ["effect", "effect"]),
     ],
 )
-def test_predictions_come_first_and_whole_layers_before_their_parts(
+def test_what_the_tables_show_comes_first_under_its_label_and_whole_layers_before_their_parts(
     quantities: list[tuple[str, str]], shown: list[str]
 ) -> None:
-    figure = draw_scopes(curves(quantities, ["noise_level=0.2", "noise_level=0.9"]))
-    labels = [axis.get_ylabel() for axis in figure.axes if axis.axison]
+    known = {"logit_lens": {"curves": [quantity.described() for quantity in QUANTITIES]}}
+    figure = draw_scopes(curves(quantities, ["noise_level=0.2", "noise_level=0.9"]), known)
+    labels = [axis.get_ylabel().replace("\n", " ") for axis in figure.axes if axis.axison]
     assert labels == [f"{name} (nats)" for name in shown]
 
 

@@ -152,7 +152,10 @@ def combine(parts: Mapping[str, Record], staging: Path) -> Findings:
         scalars=_merged(parts, "scalars"),
         intervals=_merged(parts, "scalar_intervals"),
         measured=Measured(**known),
-        sections={"sources": {part: record.folder.name for part, record in parts.items()}},
+        sections={
+            "sources": {part: record.folder.name for part, record in parts.items()},
+            "quantities": {k: v for part in parts.values() for k, v in part.result.get("quantities", {}).items()},
+        },
         seconds_before=sum(part.result["provenance"]["wall_seconds"] for part in parts.values()),
     )
 

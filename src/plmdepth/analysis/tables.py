@@ -1,7 +1,7 @@
 """From an estimate to the rows and numbers of the record."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -83,9 +83,12 @@ def matrix_table(estimate: Estimate, matrices: Sequence[Quantity]) -> dict[str, 
 
 
 def scalar_table(
-    curves: Estimate, matrices: Estimate | None, metric: Metric, n_layers: int
+    curves: Estimate, matrices: Estimate | None, metric: Metric, n_layers: int, meaningless: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Return ``scalars`` and ``scalar_intervals`` of the record; layers are given as a share of L too."""
+    """Return ``scalars`` and ``scalar_intervals`` of the record; layers are given as a share of L too.
+
+    Those that mean nothing for the model are null.
+    """
     mean, draws = _by_name(curves.value, metric.quantities, 1), _by_name(curves.replicates, metric.quantities, 1)
     if matrices is not None:
         mean |= _by_name(matrices.value, metric.matrices, 2)
@@ -95,7 +98,7 @@ def scalar_table(
     intervals: dict[str, Any] = {}
     for name, value in values.items():
         for key, scale in ((name, 1), (f"{name}_depth", n_layers)) if name.startswith("ed_") else ((name, 1),):
-            scalars[key] = _finite(value / scale)
+            scalars[key] = None if name in meaningless else _finite(value / scale)
             intervals[key] = _interval(spread[name] / scale) if scalars[key] is not None else None
     return {"scalars": scalars, "scalar_intervals": intervals}
 

@@ -11,8 +11,5 @@ def options_of(kind: type) -> str:
     """Return the options whose object is of a class, with commas between."""
     sources = [source for source in HydraConfig.get().runtime.config_sources if source.provider == "main"]
     files = [file for source in sources for file in Path(source.path).glob("dataset/*.yaml")]
-    return ", ".join(sorted(file.stem for file in files if issubclass(_class_of(file), kind)))
-
-
-def _class_of(option: Path) -> type:
-    return get_class(str(OmegaConf.select(OmegaConf.load(option), "_target_")))
+    classes = {file.stem: get_class(str(OmegaConf.select(OmegaConf.load(file), "_target_"))) for file in files}
+    return ", ".join(sorted(option for option, found in classes.items() if issubclass(found, kind)))

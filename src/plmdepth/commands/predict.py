@@ -16,14 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from plmdepth.cells.context import RunContext
 from plmdepth.early_exit.prediction import LEFT_OUT, Predictor, Tally, predict_records, predictor_of
 from plmdepth.early_exit.run import ExitCell
-from plmdepth.early_exit.trained import load_probe
+from plmdepth.early_exit.trained_probe import load_probe
 from plmdepth.errors import InputError
 from plmdepth.proteins.fasta import read_fasta
 from plmdepth.proteins.selection import LengthPolicy, Rules
 from plmdepth.report.exit_answers import leaving
 from plmdepth.results.file_set import writing_set
 from plmdepth.results.growing_table import ENDINGS, GrowingTable
-from plmdepth.results.identity import Identity
 from plmdepth.results.provenance import environment
 
 
@@ -35,11 +34,9 @@ def predict(run: RunContext, config: DictConfig, console: Console) -> Path:
     """
     started, fasta = time.perf_counter(), Path(str(config.predict)).expanduser()
     cell, rules = ExitCell.of(run), _rules(run)
-    folder = _place(cell).folder(run.outputs)
+    folder = replace(cell.probe.identity, entry="predictions").folder(run.outputs)
     files = _files(config, folder, fasta)
-    n_records = sum(
-        1 for _ in read_fasta(fasta, "predict")
-    )  # what is wrong with the file shows before a model is loaded
+    n_records = sum(1 for _ in read_fasta(fasta, "predict"))  # what is wrong with it shows before a model is loaded
     predictor = predictor_of(load_probe(cell.probe, cell.run), cell.study)
     with writing_set(files) as (staged, staged_left_out, staged_about):
         tables = GrowingTable(staged, predictor.schema), GrowingTable(staged_left_out, LEFT_OUT)
@@ -56,11 +53,6 @@ def _rules(run: RunContext) -> Rules:
     rules = run.dataset.rules(run.model.resolved().max_length, run.seed)
     policy: LengthPolicy = "truncate" if rules.length_policy == "truncate" else "skip"
     return replace(rules, length_policy=policy, invalid="skip", limit=None)
-
-
-def _place(cell: ExitCell) -> Identity:
-    """Return the identity of the probe, as something that predicts."""
-    return replace(cell.probe.identity, entry="predictions")
 
 
 def _files(config: DictConfig, folder: Path, fasta: Path) -> tuple[Path, Path, Path]:

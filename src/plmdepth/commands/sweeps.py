@@ -22,13 +22,14 @@ def is_sweep(flags: Sequence[str]) -> bool:
 
 
 def expanded(conf: Path, flags: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    """Return the overrides with every family of a sweep replaced by its scales.
+    """Return the overrides with every family of a sweep replaced by its scales, and ``model=*`` by those of all.
 
     Raises:
         InputError: a preset of cells is given without the flag that runs several.
     """
     if is_sweep(flags):
-        return [_with_scales(conf, override) for override in overrides]
+        everything = [] if any(each.startswith("model=") for each in overrides) else _every_model(conf, overrides)
+        return [_with_scales(conf, override) for override in (*overrides, *everything)]
     for override in overrides:
         if override.startswith("sweep="):
             raise InputError(f"{override} is a set of cells; add -m to run them")
@@ -60,6 +61,11 @@ def scales(conf: Path, option: str) -> list[str]:
         return [option]
     found = [path.stem for path in file.parent.glob(f"{option}_*.yaml") if _extends(path, option)]
     return sorted(found, key=lambda name: _layers_and_width(conf, name))
+
+
+def every_scale(conf: Path) -> list[str]:
+    """Return every option of ``conf/model`` that is not a family's own name."""
+    return sorted(path.stem for path in conf.glob("model/*.yaml") if _read(path).get("name", path.stem) == path.stem)
 
 
 def plan(conf: Path, entry: str, overrides: Sequence[str]) -> Table:
@@ -132,8 +138,17 @@ def _values(override: Override) -> Iterator[str]:
         yield str(override.value())
 
 
+def _every_model(conf: Path, overrides: Sequence[str]) -> list[str]:
+    """Return ``model=*`` if a preset sweeps over it: Hydra cannot tell a family from its scales."""
+    files = [conf / "sweep" / f"{each.removeprefix('sweep=')}.yaml" for each in overrides if each.startswith("sweep=")]
+    swept = [OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params.model") for file in files if file.exists()]
+    return ["model=*"] if "*" in swept else []
+
+
 def _with_scales(conf: Path, override: str) -> str:
     key, _, value = override.partition("=")
+    if override == "model=*":
+        return "model=" + ",".join(every_scale(conf))
     if key != "model" or not value.replace(",", "").replace("_", "").isalnum():
         return override
     return "model=" + ",".join(name for option in value.split(",") for name in scales(conf, option))

@@ -25,24 +25,17 @@ def build_trainer(config: DictConfig) -> Callable[..., Trainer]:
     if limits:
         raise InputError(f"trainer.{limits[0]} would leave proteins out unseen; use dataset.limit=N")
     partial = build(config, "trainer")
+    shared = is_shared(config)
 
     def make(**options: Any) -> Trainer:
+        strategy = {"strategy": OneMachine()} if shared else {}  # each trainer has its own
         try:
-            trainer: Trainer = partial(callbacks=[RichProgressBar()], **_strategy(config), **options)
+            trainer: Trainer = partial(callbacks=[RichProgressBar()], **strategy, **options)
         except (MisconfigurationException, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0].rstrip(".!")
             raise InputError(f"trainer: {reason}; trainer=cpu works everywhere") from error
-        _check_alone(trainer)
+        if trainer.world_size > 1 and not isinstance(trainer.strategy, OneMachine):
+            raise InputError(f"trainer.devices: {trainer.world_size} devices take as many processes; use trainer=ddp")
         return trainer
 
     return make
-
-
-def _strategy(config: DictConfig) -> dict[str, Any]:
-    """Return what stands in for the strategy's name."""
-    return {"strategy": OneMachine()} if is_shared(config) else {}
-
-
-def _check_alone(trainer: Trainer) -> None:
-    if trainer.world_size > 1 and not isinstance(trainer.strategy, OneMachine):
-        raise InputError(f"trainer.devices: {trainer.world_size} devices take as many processes; use trainer=ddp")

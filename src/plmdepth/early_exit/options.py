@@ -8,8 +8,7 @@ from torch import Tensor
 
 from plmdepth.cells.cell import Cell
 from plmdepth.cells.context import RunContext
-from plmdepth.early_exit.confidence import CERTAINTIES, RESIDUE_SHARE, CertaintyName, ProteinConfidence
-from plmdepth.early_exit.policy import Fallback
+from plmdepth.early_exit.policy import CERTAINTIES, RESIDUE_SHARE, CertaintyName, Fallback, ProteinConfidence
 from plmdepth.errors import InputError
 from plmdepth.proteins.tasks.task import Kind
 

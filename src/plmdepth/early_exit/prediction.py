@@ -6,27 +6,27 @@ at which F1 was highest there, for the predictions as they left.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 import torch
+from torch import Tensor
 
-from plmdepth.early_exit.confidence import ProteinConfidence
 from plmdepth.early_exit.inference import EarlyExit
-from plmdepth.early_exit.naming import NAMINGS, Naming
 from plmdepth.early_exit.options import EarlyExitStudy
-from plmdepth.early_exit.policy import Fallback, exits
-from plmdepth.early_exit.spoken import check_memory, fitted_temperatures, listen, said_of
-from plmdepth.early_exit.study import Said, choices, exit_table
-from plmdepth.early_exit.trained import TrainedProbe
+from plmdepth.early_exit.policy import Fallback, ProteinConfidence, exits
+from plmdepth.early_exit.study import HeadOutputs, choices, exit_table
+from plmdepth.early_exit.trained_probe import TrainedProbe, check_memory, fitted_temperatures, head_logits
 from plmdepth.errors import InputError
+from plmdepth.proteins.id_set import IdSetOnDisk
 from plmdepth.proteins.protein import Protein, Skipped
-from plmdepth.proteins.seen import SeenOnDisk
 from plmdepth.proteins.selection import Rules, usable
+from plmdepth.proteins.tasks.task import Kind
 from plmdepth.results.growing_table import GrowingTable
 from plmdepth.scores.f1_max import F1Max
 
@@ -34,11 +34,52 @@ CHUNK = 512
 """Records that are in memory at once; batches of like length are made among them."""
 
 LEFT_OUT = pa.schema([("id", pa.string()), ("length", pa.int64()), ("reason", pa.string())])
+_FLOATS = pa.list_(pa.float32())
+LABEL_COLUMNS: MappingProxyType[Kind, Sequence[tuple[str, pa.DataType]]] = MappingProxyType(
+    {
+        "multiclass": [("label", pa.string()), ("probability", pa.float32())],
+        "multilabel": [("labels", pa.list_(pa.string())), ("probabilities", _FLOATS)],
+        "residue": [("labels", pa.string()), ("mean_probability", pa.float32()), ("probabilities", _FLOATS)],
+    }
+)
+"""The columns with the labels of a protein, by the kind of the task."""
+_BETWEEN_NAMES = ";"
+
+
+def labels_of(
+    probabilities: Tensor, kind: Kind, classes: Sequence[str], term_threshold: float | None
+) -> tuple[Any, ...]:
+    """Return the values of the label columns for one protein.
+
+    Of a single label: the likeliest class and its probability. Of many: the terms at or above a probability, the
+    likeliest first, and their probabilities; none is an empty list. Of residues: the likeliest class of each in order
+    as text, ``HHHEEC``, or ``free;free;coupled`` for longer names, the mean of their probabilities, and each of them.
+
+    Args:
+        probabilities: ``[row, class]``, one row, or one a residue.
+        kind: what a label of the task is.
+        classes: their names.
+        term_threshold: the probability from which a term is predicted; of a task with many labels alone.
+    """
+    if kind == "multilabel":
+        order = probabilities[0].argsort(descending=True, stable=True).tolist()
+        terms = [term for term in order if probabilities[0, term] >= (term_threshold or 0.0)]
+        return [classes[term] for term in terms], [_rounded(probabilities[0, term]) for term in terms]
+    best, found = probabilities.max(-1)
+    if kind == "multiclass":
+        return classes[int(found)], _rounded(best[0])
+    between = _BETWEEN_NAMES if any(len(name) > 1 for name in classes) else ""
+    text = between.join(classes[index] for index in found.tolist())
+    return text, _rounded(best.double().mean()), [_rounded(each) for each in best]
+
+
+def _rounded(probability: Tensor) -> float:
+    return round(float(probability), 6)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """When proteins leave, and what is said of them.
+    """When proteins leave, and which labels they get.
 
     Attributes:
         threshold: the confidence at which a protein leaves.
@@ -66,33 +107,27 @@ class Predictor:
     setting: Setting
 
     @property
-    def naming(self) -> Naming:
-        """How its predictions are said."""
-        task = self.probe.cell.task
-        return NAMINGS[task.kind](task.classes, self.setting.term_threshold)
-
-    @property
     def schema(self) -> pa.Schema:
-        """The columns of what it predicts."""
-        return self.naming.schema
+        """The columns of what it predicts: the layer whose prediction it is comes last, and how many had to be run."""
+        layers = [("layer", pa.int64()), ("layers_computed", pa.int64())]
+        return pa.schema([("id", pa.string()), *LABEL_COLUMNS[self.probe.cell.task.kind], *layers])
 
     @cached_property
     def early(self) -> EarlyExit:
         """The model that is left at the setting."""
-        return self.probe.leaving(self.confidence, self.setting.threshold, self.setting.fallback)
+        return self.probe.early_exit(self.confidence, self.setting.threshold, self.setting.fallback)
 
     def rows(self, proteins: Sequence[Protein], advance: Callable[[int], None]) -> list[tuple[Any, ...]]:
         """Return the predictions of proteins in their order, a row each; tell how many more are done as they are."""
-        found: dict[int, tuple[Any, ...]] = {}
-        for places, left in self.early.run(proteins, self.probe.cell.tokens_per_batch):
-            each = zip(left.probabilities.cpu(), left.present.cpu(), strict=True)
-            spoken = [self.naming.of(probabilities[present]) for probabilities, present in each]
-            where = zip(left.layer.tolist(), left.computed.tolist(), strict=True)
-            found |= {
-                place: (proteins[place].id, *said, *layers)
-                for place, said, layers in zip(places, spoken, where, strict=True)
-            }
-            advance(len(places))
+        task, found = self.probe.cell.task, dict[int, tuple[Any, ...]]()
+        for batch, left in self.early.run(proteins, self.probe.cell.tokens_per_batch):
+            each = zip(
+                left.probabilities.cpu(), left.present.cpu(), left.layer.tolist(), left.computed.tolist(), strict=True
+            )
+            for place, (probabilities, present, *layers) in zip(batch, each, strict=True):
+                labels = labels_of(probabilities[present], task.kind, task.classes, self.setting.term_threshold)
+                found[place] = (proteins[place].id, *labels, *layers)
+            advance(len(batch))
         return [found[place] for place in range(len(proteins))]
 
 
@@ -102,7 +137,7 @@ class Tally:
 
     Attributes:
         predicted: proteins.
-        layers: layers that were run for them, together.
+        layers: layers that were run for them, in all.
         skipped: records that are no protein that the model reads, by kind of reason.
         changes: letters changed and proteins truncated.
     """
@@ -113,31 +148,44 @@ class Tally:
     changes: Counter[str]
 
 
-def setting_of(study: EarlyExitStudy, valid: Said, metric: str) -> Setting:
+def setting_of(study: EarlyExitStudy, valid: HeadOutputs, metric: str) -> Setting:
     """Return the setting that an option or else validation picks.
 
     Args:
         study: the options.
-        valid: what all heads say of validation.
+        valid: the predictions of all heads for validation.
         metric: the task's main score.
 
     Raises:
         InputError: no threshold keeps the score of the last layer, and none was given.
     """
-    fallback = study.fallback or "last"
-    threshold = _no_loss(study, valid, metric, fallback) if study.threshold is None else float(study.threshold)
-    return Setting(threshold, fallback, _term_threshold(valid, threshold, fallback))
+    fallback, threshold = study.fallback or "last", study.threshold
+    if threshold is None:
+        picked = choices(exit_table(valid, study.grid(valid.confidence), metric), metric)
+        found = picked[(picked["goal"] == "no_loss") & (picked["fallback"] == fallback)]["threshold"]
+        if found.empty:
+            raise InputError(
+                f"with exit.fallback={fallback} no threshold keeps the last layer's {metric} on validation; "
+                "give exit.threshold=X, or take exit.fallback=last"
+            )
+        threshold = found.iloc[0]
+    if valid.kind != "multilabel":
+        return Setting(float(threshold), fallback, None)
+    left = exits(valid.confidence, torch.tensor([threshold], dtype=torch.float64), fallback)
+    score = F1Max(1)
+    score.update(valid.predictions(left.layer[0])[None], valid.labels)
+    return Setting(float(threshold), fallback, score.compute().threshold.item())
 
 
 def predictor_of(probe: TrainedProbe, study: EarlyExitStudy) -> Predictor:
     """Return the predictor of a trained probe: temperatures and setting come from validation."""
     task, rule = probe.cell.task, study.protein_confidence(probe.cell.task.kind)
     check_memory(task, ["valid"], probe.stack.n_layers, study.memory_gigabytes)
-    spoken = listen(probe, "valid")
+    logits = head_logits(probe, "valid")
     if study.temperature:
-        probe = replace(probe, temperatures=fitted_temperatures(probe, spoken))
-    said = said_of(probe, "valid", spoken, rule, 0)
-    return Predictor(probe, rule, setting_of(study, said, task.metrics[0]))
+        probe = replace(probe, temperatures=fitted_temperatures(probe, logits))
+    valid = HeadOutputs.of(probe, "valid", logits, rule, 0)
+    return Predictor(probe, rule, setting_of(study, valid, task.metrics[0]))
 
 
 def predict_records(
@@ -161,10 +209,11 @@ def predict_records(
     """
     tally, first = Tally(0, 0, Counter(), Counter()), ""
     predictions, left_out = tables
-    with SeenOnDisk() as seen:
-        for chunk in _chunks(records):
+    remaining = iter(records)
+    with IdSetOnDisk() as ids:
+        while chunk := list(islice(remaining, CHUNK)):
             skipped: list[Skipped] = []
-            kept = list(usable(chunk, rules, None, skipped, seen))
+            kept = list(usable(chunk, rules, None, skipped, ids))
             rows = predictor.rows([each.protein for each in kept], advance)
             predictions.add(rows)
             left_out.add([(each.id, each.length, each.reason) for each in skipped])
@@ -179,30 +228,3 @@ def predict_records(
             f"no protein to predict: all {tally.skipped.total()} records were left out, the first because of: {first}"
         )
     return tally
-
-
-def _chunks(records: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    remaining = iter(records)
-    while chunk := list(islice(remaining, CHUNK)):
-        yield chunk
-
-
-def _no_loss(study: EarlyExitStudy, valid: Said, metric: str, fallback: Fallback) -> float:
-    picked = choices(exit_table(valid, study.grid(valid.confidence), metric), metric)
-    found = picked[(picked["goal"] == "no_loss") & (picked["fallback"] == fallback)]["threshold"]
-    if found.empty:
-        raise InputError(
-            f"with exit.fallback={fallback} no threshold keeps the last layer's {metric} on validation; "
-            "give exit.threshold=X, or take exit.fallback=last"
-        )
-    return float(found.iloc[0])
-
-
-def _term_threshold(valid: Said, threshold: float, fallback: Fallback) -> float | None:
-    """Return the probability at which F1 is highest for the predictions with which validation leaves."""
-    if valid.kind != "multilabel":
-        return None
-    left = exits(valid.confidence, torch.tensor([threshold], dtype=torch.float64), fallback)
-    score = F1Max(1)
-    score.update(valid.taken(left.layer[0])[None], valid.labels)
-    return score.compute().threshold.item()

@@ -14,11 +14,15 @@ from plmdepth.analysis.tables import CurveLabels, curve_table
 from plmdepth.cells.cell import Cell, Findings
 from plmdepth.cells.context import RunContext
 from plmdepth.early_exit.options import EarlyExitStudy
-from plmdepth.early_exit.reliability import reliability_table
-from plmdepth.early_exit.spoken import check_memory, fitted_temperatures, listen, said_of
-from plmdepth.early_exit.study import Said, choices, exit_table
-from plmdepth.early_exit.trained import TrainedProbe, load_probe
-from plmdepth.early_exit.walltime import relation, wall_times
+from plmdepth.early_exit.study import (
+    HeadOutputs,
+    choices,
+    exit_table,
+    reliability_table,
+    time_over_layers,
+    wall_times,
+)
+from plmdepth.early_exit.trained_probe import TrainedProbe, check_memory, fitted_temperatures, head_logits, load_probe
 from plmdepth.errors import InputError
 from plmdepth.metrics.accumulators import Estimate
 from plmdepth.metrics.quantity import Quantity
@@ -83,29 +87,29 @@ class ExitCell(Cell):
         probe = load_probe(self.probe, self.run)
         rule = self.study.protein_confidence(self.probe.task.kind)
         check_memory(self.probe.task, _SPLITS, probe.stack.n_layers, self.study.memory_gigabytes)
-        spoken = {split: listen(probe, split) for split in _SPLITS}
-        plain = said_of(probe, "test", spoken["test"], rule, self.study.n_replicates)
+        logits, n = {split: head_logits(probe, split) for split in _SPLITS}, self.study.n_replicates
+        plain = HeadOutputs.of(probe, "test", logits["test"], rule, n)
         if self.study.temperature:
-            probe = replace(probe, temperatures=fitted_temperatures(probe, spoken["valid"]))
-        said = {split: said_of(probe, split, spoken[split], rule, self.study.n_replicates) for split in _SPLITS}
-        scaled = {"scaled": said["test"]} if self.study.temperature else {}
-        tables = {**_tables(self, probe, said), "reliability": reliability_table({"plain": plain, **scaled})}
+            probe = replace(probe, temperatures=fitted_temperatures(probe, logits["valid"]))
+        outputs = {split: HeadOutputs.of(probe, split, logits[split], rule, n) for split in _SPLITS}
+        scaled = {"scaled": outputs["test"]} if self.study.temperature else {}
+        tables = {**_tables(self, probe, outputs), "reliability": reliability_table({"plain": plain, **scaled})}
         for name, table in tables.items():
             table.to_csv(staging / f"{name}.csv", index=False)
-        _write_curves(self, probe, said["test"], staging)
-        return _findings(self, tables, said["test"], probe)
+        _write_curves(self, probe, outputs["test"], staging)
+        return _findings(self, tables, outputs["test"], probe)
 
 
-def _tables(cell: ExitCell, probe: TrainedProbe, said: Mapping[str, Said]) -> dict[str, pd.DataFrame]:
+def _tables(cell: ExitCell, probe: TrainedProbe, outputs: Mapping[str, HeadOutputs]) -> dict[str, pd.DataFrame]:
     """Return exits on validation and test, the thresholds that validation picks with their test scores, and seconds."""
     metric = cell.probe.task.metrics[0]
-    thresholds = cell.study.grid(said["valid"].confidence)
-    valid, test = (exit_table(said[split], thresholds, metric) for split in ("valid", "test"))
+    thresholds = cell.study.grid(outputs["valid"].confidence)
+    valid, test = (exit_table(outputs[split], thresholds, metric) for split in ("valid", "test"))
     picked = choices(valid, metric).merge(test, on=["fallback", "threshold"], how="left")
-    proteins = said["test"].proteins[: cell.study.timed]
+    proteins = outputs["test"].proteins[: cell.study.timed]
     spread = torch.linspace(0, len(thresholds) - 1, _TIMED_THRESHOLDS).round().long().unique()
     timed = sorted({*thresholds[spread].tolist(), *picked["threshold"].tolist()})
-    early = probe.leaving(said["test"].rule, timed[0], "last")
+    early = probe.early_exit(outputs["test"].rule, timed[0], "last")
     seconds = wall_times(early, proteins, timed, cell.probe.tokens_per_batch, cell.study.rounds)
     return {
         "exits": pd.concat([valid.assign(split="valid"), test.assign(split="test")], ignore_index=True),
@@ -114,26 +118,23 @@ def _tables(cell: ExitCell, probe: TrainedProbe, said: Mapping[str, Said]) -> di
     }
 
 
-def _write_curves(cell: ExitCell, probe: TrainedProbe, said: Said, staging: Path) -> None:
+def _write_curves(cell: ExitCell, probe: TrainedProbe, outputs: HeadOutputs, staging: Path) -> None:
     """Write the selective risk of every layer's confidence, and every layer's own score."""
-    metric = cell.probe.task.metrics[0]
-    found = {**said.selective(), metric: said.scores(said.single_layers)[metric]}
-    quantities = [
-        Quantity("early_exit", name, "nats" if _in_nats(name, said) else "", name.replace("_", " "), "test")
-        for name in found
-    ]
-    labels = CurveLabels.of(cell.probe.model, probe.stack, cell.probe.model.objective, cell.probe.task.name)
+    metric, model = cell.probe.task.metrics[0], cell.probe.model
+    found = {**outputs.selective(), metric: outputs.scores(outputs.single_layers)[metric]}
+    risk = "nats" if outputs.kind == "multilabel" else ""
+    units = {"aurc": risk, "excess_aurc": risk, metric: ""}
+    quantities = [Quantity("early_exit", name, units[name], name.replace("_", " "), "test") for name in found]
+    labels = CurveLabels.of(model, probe.stack, model.objective, cell.probe.task.name)
     stacked = Estimate(*(torch.stack(parts) for parts in zip(*found.values(), strict=True)))
     pq.write_table(curve_table(stacked, quantities, labels), staging / "curves.parquet")
 
 
-def _in_nats(name: str, said: Said) -> bool:
-    return "aurc" in name and said.kind == "multilabel"
-
-
-def _findings(cell: ExitCell, tables: Mapping[str, pd.DataFrame], said: Said, probe: TrainedProbe) -> Findings:
+def _findings(
+    cell: ExitCell, tables: Mapping[str, pd.DataFrame], outputs: HeadOutputs, probe: TrainedProbe
+) -> Findings:
     metric = cell.probe.task.metrics[0]
-    scalars: dict[str, float] = {f"time_{name}": value for name, value in relation(tables["seconds"]).items()}
+    scalars: dict[str, float] = {f"time_{name}": value for name, value in time_over_layers(tables["seconds"]).items()}
     intervals: dict[str, Any] = dict.fromkeys(scalars)
     for row in tables["choices"].to_dict("records"):
         name = f"{row['goal']}_{row['fallback']}"
@@ -146,14 +147,14 @@ def _findings(cell: ExitCell, tables: Mapping[str, pd.DataFrame], said: Said, pr
     measured = Measured(
         device=str(probe.device),
         dtype=cell.probe.model.dtype,
-        sequences_measured=len(said.proteins),
+        sequences_measured=len(outputs.proteins),
         sequences_skipped={},
         letters_changed=cell.probe.task.changes,
     )
     sections = {
         "metric": metric,
         "confidence": cell.study.confidence,
-        "residue_share": said.rule.share if said.kind == "residue" else None,
+        "residue_share": outputs.rule.share if outputs.kind == "residue" else None,
         "temperatures": [round(each, 4) for each in probe.temperatures.tolist()],
     }
     return Findings(scalars, intervals, measured, sections)

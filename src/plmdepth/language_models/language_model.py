@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -19,7 +19,7 @@ from plmdepth.language_models.spelling.spelling import Spelling
 DType = Literal["float32", "bfloat16", "float16"]
 ObjectiveName = Literal["autoregressive", "masked", "diffusion"]
 Modality = Literal["sequence", "structure", "both"]
-_NOT_FACTS = {"weights", "hub_id", "fair_esm", "attention", "placement"}
+_NOT_FACTS = {"weights", "hub_id", "fair_esm", "attention", "placement", "card"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,10 @@ class LanguageModel(ABC):
         modality: what the model reads of a protein: its residues, its structure tokens, or both.
         placement: where the weights lie while it runs: ``memory``; ``disk``, a layer at a time in memory; or ``auto``,
             spread over GPUs, memory and disk.
+        reads: ``residues``, or ``text`` by the tokenizer beside the weights, for language models of English.
         miniature: toy width and depth with random weights, to try a whole path in seconds.
+        card: what the tables of models say beside its size: ``title`` of its row, what it ``reads`` of a protein, the
+            ``licence`` of the weights, and the ``source`` of that statement.
     """
 
     name: str
@@ -59,7 +62,9 @@ class LanguageModel(ABC):
     attention: Literal["sdpa", "eager"] = "eager"
     modality: Modality = "sequence"
     placement: Literal["memory", "disk", "auto"] = "memory"
+    reads: Literal["residues", "text"] = "residues"
     miniature: bool = False
+    card: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     architecture: ClassVar[type[PreTrainedModel]]
     distinguishing: ClassVar[tuple[str, ...]] = ()
@@ -76,6 +81,11 @@ class LanguageModel(ABC):
     def __post_init__(self) -> None:
         if self.modality not in self.modalities:
             raise InputError(f"model.modality={self.modality}: {self.name} reads {' or '.join(self.modalities)} alone")
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the model has a head, so that its states can be read out as predictions."""
+        return True
 
     @property
     @abstractmethod
@@ -143,7 +153,8 @@ class LanguageModel(ABC):
 
     def facts(self) -> dict[str, Any]:
         """Return what determines the model's numbers, beside its weights: not where they come from, nor how fast."""
-        return {key: value for key, value in asdict(self).items() if key not in _NOT_FACTS}
+        left_out = _NOT_FACTS | ({"reads"} if self.reads == "residues" else set())
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
 
     @property
     def torch_dtype(self) -> torch.dtype:

@@ -128,6 +128,13 @@ class LayerStack:
         return width
 
     @property
+    def n_heads(self) -> int:
+        """Attention heads a layer."""
+        config: Any = self.module.config
+        heads: int = config.num_attention_heads
+        return heads
+
+    @property
     def n_parameters(self) -> int:
         """Number of parameters of the whole model."""
         return sum(parameter.numel() for parameter in self.module.parameters())
@@ -200,10 +207,7 @@ class LayerStack:
             InputError: the model has no head.
         """
         if self.anatomy.head is None:
-            raise InputError(
-                "this model predicts nothing by itself; metric=residual works without predictions "
-                "(an encoder of T5, and weights without a language-model head, predict nothing)"
-            )
+            raise InputError("this model predicts nothing by itself; choose a metric that needs no predictions")
         return self.anatomy.head(self.anatomy.norm(state))
 
     @contextmanager

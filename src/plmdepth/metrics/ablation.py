@@ -17,21 +17,31 @@ from plmdepth.interventions.descent import Descent, Rows, clean_descent
 from plmdepth.interventions.wavefront import wavefront
 from plmdepth.language_models.layer_stack import LayerStack, NonFiniteStateError
 from plmdepth.metrics.metric import InterveningMetric
-from plmdepth.metrics.quantity import Quantity
+from plmdepth.metrics.quantity import Quantity, Scale
 from plmdepth.objectives.objective import Example
 
 VARIANTS = ("drop", "swap", "repeat", "truncate")
-_DELTAS = (
-    ("delta_cross_entropy", "nats/residue", "change of the cross-entropy", (-math.inf, math.inf)),
-    ("delta_accuracy", "", "change of the accuracy", (-1, 1)),
+_LOSS, _ACCURACY = "change of the loss", "change of the accuracy"
+_CURVES: tuple[tuple[str, str, str, tuple[float, float], Scale], ...] = (
+    ("delta_cross_entropy", "nats/residue", _LOSS, (-math.inf, math.inf), "symlog"),
+    ("delta_accuracy", "", _ACCURACY, (-1, 1), "symlog"),
+    ("perplexity", "", "perplexity", (1, math.inf), "log"),
 )
-_CURVES = (*_DELTAS, ("perplexity", "", "perplexity of the changed model", (1, math.inf)))
-QUANTITIES = tuple(
-    Quantity("ablation", name, unit, label, variant, 0 if variant == "truncate" else 1, bounds)
-    for variant in VARIANTS
-    for name, unit, label, bounds in _CURVES
+
+
+def _quantity(variant: str, name: str, unit: str, label: str, bounds: tuple[float, float], scale: Scale) -> Quantity:
+    """Return a curve; those of ``truncate``, which dwarf the others, have panels of their own."""
+    if variant != "truncate":
+        return Quantity("ablation", name, unit, label, variant, 1, bounds, scale=scale)
+    label += ", if the model ends here"
+    return Quantity("ablation", name, unit, label, variant, 0, bounds, scale="log" if scale == "log" else "linear")
+
+
+QUANTITIES = tuple(_quantity(variant, *curve) for variant in VARIANTS for curve in _CURVES)
+BLOCKS = tuple(
+    Quantity("ablation", name, unit, label, "block", 1, bounds, axes=("first layer dropped", "layers dropped"))
+    for name, unit, label, bounds, _ in _CURVES[:2]
 )
-BLOCKS = tuple(Quantity("ablation", name, unit, label, "block", 1, bounds) for name, unit, label, bounds in _DELTAS)
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ class Ablation(InterveningMetric):
     """
 
     name: ClassVar[str] = "ablation"
+    title: ClassVar[str] = "What it costs to change the stack at a layer"
     blocks: bool = True
     max_block: int | None = None
 

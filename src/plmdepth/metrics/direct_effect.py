@@ -35,6 +35,7 @@ class DirectEffect(ComponentIntervention):
     """
 
     name: ClassVar[str] = "direct_effect"
+    title: ClassVar[str] = "What later layers and the prediction read directly from a layer"
     output_label: ClassVar[str] = "direct change of the prediction"
     effect_label: ClassVar[str] = "direct change of the contribution"
 

@@ -21,8 +21,13 @@ from plmdepth.objectives.objective import Example
 from plmdepth.randomness import keyed_generator
 
 PLACES = ("own", "neighbours", "rest")
+_OWN, _OTHER = "change of its own prediction", "change of other predictions"
 QUANTITIES = tuple(
-    Quantity("erasure", "erasure_effect", "", "change of the prediction", place, bounds=(0, math.sqrt(2)))
+    Quantity(
+        *("erasure", "erasure_effect", "", "change of the prediction", place),
+        bounds=(0, math.sqrt(2)),
+        panel=_OWN if place == "own" else _OTHER,
+    )
     for place in PLACES
 )
 
@@ -54,6 +59,7 @@ class Erasure(InterveningMetric):
     """
 
     name: ClassVar[str] = "erasure"
+    title: ClassVar[str] = "Until which layer a residue matters to predictions"
     neighbourhood: int = 4
     max_positions: int | None = 8
     max_layers: int | None = None

@@ -16,11 +16,11 @@ from plmdepth.metrics.quantity import Quantity
 from plmdepth.objectives.objective import Example
 
 QUANTITIES = tuple(
-    Quantity("gradients", name, unit, label, bounds=(0, math.inf))
+    Quantity("gradients", name, unit, label, bounds=(0, math.inf), scale="log")
     for name, unit, label in (
-        ("gradient_norm", "nats per unit of state", "gradient of the loss at the state"),
-        ("relative_gradient", "nats per unit^2", "gradient divided by the norm of the state"),
-        ("gradient_times_norm", "nats", "gradient times the norm of the state"),
+        ("gradient_norm", "nats per unit of state", "gradient of the loss"),
+        ("relative_gradient", "nats per unit^2", "gradient / norm of the state"),
+        ("gradient_times_norm", "nats", "gradient x norm of the state"),
     )
 )
 
@@ -40,6 +40,7 @@ class Gradients(Metric):
     """
 
     name: ClassVar[str] = "gradients"
+    title: ClassVar[str] = "How strongly the loss depends on the state after a layer"
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:

@@ -27,9 +27,11 @@ PLACES = ("targets", "neighbours", "rest", "special")
 QUANTITIES = (
     *(Quantity("integrated_gradients", "attribution", "probability", "attribution", place) for place in PLACES),
     Quantity(
-        "integrated_gradients", "completeness_error", "", "error of the sum of attributions", bounds=(0, math.inf)
+        *("integrated_gradients", "completeness_error", "", "error of the sum of attributions"),
+        bounds=(0, math.inf),
+        scale="log",
     ),
-    Quantity("integrated_gradients", "nodes", "", "nodes of the integral", bounds=(1, math.inf)),
+    Quantity("integrated_gradients", "nodes", "", "nodes of the integral", bounds=(1, math.inf), scale="log"),
 )
 _NEAR = 4  # tokens: one turn of a helix
 
@@ -59,6 +61,7 @@ class IntegratedGradients(InterveningMetric):
     """
 
     name: ClassVar[str] = "integrated_gradients"
+    title: ClassVar[str] = "From which positions the probability of the targets comes"
     baseline: Baseline = "mean"
     nodes: int = 16
     max_nodes: int = 128

@@ -33,6 +33,7 @@ class LayerSkip(ComponentIntervention):
     """
 
     name: ClassVar[str] = "layer_skip"
+    title: ClassVar[str] = "What the prediction loses when a layer adds nothing"
     output_label: ClassVar[str] = "change of the prediction"
     effect_label: ClassVar[str] = "change of the contribution"
 

@@ -18,15 +18,16 @@ Vocabulary = Literal["amino_acids", "full"]
 _TOP = 5
 _OVERLAP_THRESHOLD = 0.2  # Csordas et al. 2025
 
+_OVERLAP, _NATS = "overlap with the final prediction", "nats per residue"
 QUANTITIES = tuple(
-    Quantity("logit_lens", name, unit, label, bounds=bounds)
-    for name, unit, label, bounds in (
-        ("kl_to_final", "nats", "KL to the final prediction", (0, torch.inf)),
-        ("top1_overlap", "", "top-1 overlap with the final prediction", (0, 1)),
-        ("top5_overlap", "", "top-5 overlap with the final prediction", (0, 1)),
-        ("entropy", "nats", "entropy of the prediction", (0, torch.inf)),
-        ("cross_entropy", "nats/residue", "cross-entropy against the true residue", (0, torch.inf)),
-        ("accuracy", "", "accuracy", (0, 1)),
+    Quantity("logit_lens", name, unit, label, bounds=bounds, panel=panel, heading=heading)
+    for name, unit, label, bounds, panel, heading in (
+        ("kl_to_final", "nats", "KL to the final prediction", (0, torch.inf), "", "KL\n(nats)"),
+        ("top1_overlap", "", "top-1 overlap with the final prediction", (0, 1), _OVERLAP, ""),
+        ("top5_overlap", "", "top-5 overlap with the final prediction", (0, 1), _OVERLAP, "top-5\nsame"),
+        ("entropy", "nats", "entropy of the prediction", (0, torch.inf), _NATS, ""),
+        ("cross_entropy", "nats/residue", "loss against the true residue", (0, torch.inf), _NATS, "loss\n(nats)"),
+        ("accuracy", "", "share of residues predicted right", (0, 1), "", "share\nright"),
     )
 )
 
@@ -42,6 +43,7 @@ class LogitLens(ObservingMetric):
     """
 
     name: ClassVar[str] = "logit_lens"
+    title: ClassVar[str] = "What the model would predict if it stopped at a layer"
     vocabulary: Vocabulary = "amino_acids"
     lens: Lens = field(default_factory=PlainLens)
 

@@ -1,6 +1,7 @@
 """Residual stream: how much each layer adds, and in which direction (Csordas et al. 2025; Sun et al. 2025)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,24 +12,34 @@ from plmdepth.language_models.layer_stack import LayerStack, LayerView, Need
 from plmdepth.metrics.averages import masked_mean
 from plmdepth.metrics.effective_depth import last_turn_to_positive
 from plmdepth.metrics.metric import BatchObserver, Curves, ObservingMetric
-from plmdepth.metrics.quantity import Quantity
+from plmdepth.metrics.quantity import Quantity, Scale
 from plmdepth.objectives.objective import Example
 
 COMPONENTS = ("layer", "attention", "mlp")
 
+_PINNED = (
+    "every layer ends in a norm, which sets the length of the stream: the cosine of a layer with its input follows "
+    "from the angle between the states, about -sin(angle / 2), trained or not"
+)
+_PARTS: tuple[tuple[str, str, tuple[float, float], Scale], ...] = (
+    ("contribution_norm", "norm of the contribution", (0, math.inf), "log"),
+    ("relative_contribution", "contribution / its input", (0, math.inf), "log"),
+    ("cosine", "cosine of contribution and its input", (-1, 1), "linear"),
+)
+_HEADINGS = {
+    ("relative_contribution", "attention"): "attn.\nshare",
+    ("relative_contribution", "mlp"): "MLP\nshare",
+    ("cosine", "layer"): "cosine",
+}
 QUANTITIES = (
-    Quantity("residual", "norm", "", "norm of the state", "residual", bounds=(0, math.inf)),
+    Quantity("residual", "norm", "", "norm of the state", "residual", 0, (0, math.inf), "", "log", "state\nnorm"),
     *(
-        Quantity("residual", name, "", label, component, first_layer=1, bounds=bounds)
+        Quantity("residual", name, "", label, component, 1, bounds, "", scale, _HEADINGS.get((name, component), ""))
         for component in COMPONENTS
-        for name, label, bounds in (
-            ("contribution_norm", "norm of the contribution", (0, math.inf)),
-            ("relative_contribution", "contribution relative to its input", (0, math.inf)),
-            ("cosine", "cosine of the contribution with its input", (-1, 1)),
-        )
+        for name, label, bounds, scale in _PARTS
     ),
     Quantity("residual", "state_cosine", "", "cosine with the state before", "residual", 1, (-1, 1)),
-    Quantity("residual", "angular_distance", "", "angle to the state before, divided by pi", "residual", 1, (0, 1)),
+    Quantity("residual", "angular_distance", "", "angle to the state before (share of pi)", "residual", 1, (0, 1)),
 )
 
 
@@ -41,6 +52,7 @@ class Residual(ObservingMetric):
     """
 
     name: ClassVar[str] = "residual"
+    title: ClassVar[str] = "What each layer adds to the residual stream"
     needs_head: ClassVar[bool] = False
 
     @property
@@ -55,6 +67,10 @@ class Residual(ObservingMetric):
     def scalars(self, curves: Curves) -> dict[str, Tensor]:
         """Return ``ed_cosine``."""
         return {"ed_cosine": last_turn_to_positive(curves["cosine", "layer"])}
+
+    def meaningless(self, stack: LayerStack) -> Mapping[str, str]:
+        """``ed_cosine`` where layers end in a norm: at equal norms the layer's cosine is ``-sin(angle / 2)``."""
+        return {"ed_cosine": _PINNED} if stack.anatomy.wiring == "post_norm" else {}
 
 
 class _ResidualObserver:

@@ -5,8 +5,6 @@ neighbour in space. A residue that is not resolved is not in the chain: its neig
 How many are missing between two residues is told by their places (`Chain.places`).
 """
 
-import gzip
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +13,16 @@ from typing import Any
 import numpy as np
 from biotite import structure
 from biotite.structure.alphabet import to_3di
-from biotite.structure.io import pdb, pdbx
 from numpy.typing import NDArray
 
 from plmdepth.errors import InputError
-from plmdepth.proteins.protein import Backbone
+from plmdepth.proteins.polymers import Residue, polymers_of, read_structure
+from plmdepth.proteins.protein import Backbone, Skipped
 
-ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
+ENDINGS = (".pdb", ".ent", ".cif", ".mmcif", ".bcif", *(f".pdb{number}" for number in range(1, 10)))
 LETTERS = "acdefghiklmnpqrstvwy"
 """The twenty 3Di letters, in lower case to tell them from residues."""
+_BACKBONE = ("N", "CA", "C")
 _BONDED = 2.0
 """C and N closer than this, in Angstrom, are bound to each other: the peptide bond is 1.33 long."""
 
@@ -53,102 +52,87 @@ class Chain:
     places: NDArray[np.int64] = field(repr=False, compare=False)
 
 
-def read_folder(folder: Path, option: str = "dataset.path") -> Iterator[Chain]:
+def read_folder(
+    folder: Path, option: str = "dataset.path", skipped: list[Skipped] | None = None, notes: list[str] | None = None
+) -> Iterator[Chain]:
     """Yield the protein chains of every structure file in a folder, in the order of their names.
 
     Args:
         folder: the folder.
         option: what the user sets it with, for messages.
+        skipped: takes the files without a chain, with the reason; None refuses the first of them.
+        notes: takes a sentence about files that are not looked into because of their names.
 
     Raises:
-        InputError: there is no such folder, no structure file in it, or one that cannot be read.
+        InputError: there is no such folder, no structure file in it, or one that is not to be skipped.
     """
     if not folder.is_dir():
         raise InputError(f"no such folder: {folder}; give {option} a folder with PDB or mmCIF files")
-    files = [path for path in sorted(folder.iterdir()) if _ending(path) in ENDINGS]
+    everything = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files = [path for path in everything if _stem_and_ending(path)[1] in ENDINGS]
+    expected = f"names that end in {', '.join(ENDINGS[:5])} or .pdb1, and perhaps .gz"
     if not files:
-        raise InputError(f"{folder} holds no structure file; expected names that end in {', '.join(ENDINGS)}, or .gz")
+        raise InputError(f"{folder} holds no structure file; expected {expected}")
+    if notes is not None and (others := [path.name for path in everything if path not in files]):
+        notes.append(f"{len(others)} files of {folder} were not read, the first is {others[0]}; {expected} are read")
     for path in files:
-        yield from read_chains(path)
+        try:
+            yield from read_chains(path)
+        except InputError as error:
+            if skipped is None:
+                raise InputError(f"{error}; take it out or use dataset.invalid=skip") from error
+            skipped.append(Skipped(path.name, 0, f"no protein chain in a file ({error})"))
 
 
 def read_chains(path: Path) -> Iterator[Chain]:
-    """Yield the protein chains of a file: its first model, amino acids alone.
+    """Yield the protein chains of a file: the polymers of its first model that are made of amino acids.
 
     Raises:
         InputError: the file cannot be read, or holds no protein.
     """
-    atoms = _first_model(path)
-    atoms = atoms[structure.filter_amino_acids(atoms)]
-    chains = list(dict.fromkeys(str(name) for name in structure.get_chains(atoms)))  # it may come in several pieces
-    if not chains:
-        raise InputError(f"{path} holds no amino acid")
-    stem = path.name.removesuffix(".gz").rpartition(".")[0]
-    for name in chains:
-        chain = atoms[atoms.chain_id == name]
-        identifier = stem if len(chains) == 1 else f"{stem}-{name}"
-        backbone = _positions(chain, ("N", "CA", "C"))
+    stem, ending = _stem_and_ending(path)
+    polymers = polymers_of(read_structure(path, ending))
+    if not polymers:
+        raise InputError(f"{path} holds no chain of amino acids")
+    for name, residues in polymers:
+        backbone = _positions(residues, _BACKBONE)
+        alpha, beta = np.moveaxis(_positions(residues, ("CA", "CB")), 1, 0)
         yield Chain(
-            identifier, _sequence(chain), _three_di(chain), backbone, beta=_beta(chain), places=_places(chain, backbone)
+            id=stem if len(polymers) == 1 else f"{stem}-{name}",
+            sequence="".join(residue.letter for residue in residues),
+            three_di=_three_di(residues),
+            backbone=backbone,
+            beta=np.where(np.isnan(beta), alpha, beta),
+            places=_places(residues, backbone),
         )
 
 
-def _first_model(path: Path) -> Any:
-    try:
-        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        file = io.StringIO(text.decode("utf-8"))
-        if _ending(path) in (".cif", ".mmcif"):
-            return pdbx.get_structure(pdbx.CIFFile.read(file), model=1)
-        return pdb.PDBFile.read(file).get_structure(model=1)
-    except Exception as error:  # biotite raises many kinds for a damaged file
-        raise InputError(f"cannot read a structure from {path}: {str(error).splitlines()[0] or type(error)}") from error
+def _stem_and_ending(path: Path) -> tuple[str, str]:
+    """Return the name without its endings, and the one that says the format, in lower case."""
+    inner = Path(path.name[:-3] if path.suffix.lower() == ".gz" else path.name)
+    return inner.stem, inner.suffix.lower()
 
 
-def _sequence(chain: Any) -> str:
-    _, names = structure.get_residues(chain)
-    return "".join(_letter(str(name)) for name in names)
+def _positions(residues: Sequence[Residue], names: Sequence[str]) -> NDArray[np.float32]:
+    """Return where atoms of every residue are, ``[residue, atom, 3]``; NaN where they are not resolved."""
+    nowhere = (np.nan, np.nan, np.nan)
+    return np.array([[residue.atoms.get(name, nowhere) for name in names] for residue in residues], dtype=np.float32)
 
 
-def _letter(name: str) -> str:
-    from biotite.sequence import ProteinSequence  # noqa: PLC0415 (one name of a large module)
-
-    standard = {"MSE": "MET", "SEC": "CYS", "PYL": "LYS"}.get(name, name)
-    try:
-        return str(ProteinSequence.convert_letter_3to1(standard))
-    except KeyError:
-        return "X"
-
-
-def _three_di(chain: Any) -> str:
-    in_order = chain.copy()
-    in_order.res_id = 1 + structure.get_all_residue_positions(chain)  # where numbers fall, a new chain would be seen
-    in_order.ins_code[:] = ""
-    sequences, _ = to_3di(in_order)
+def _three_di(residues: Sequence[Residue]) -> str:
+    atoms: list[Any] = []
+    for number, residue in enumerate(residues, start=1):
+        known = [name for name in (*_BACKBONE, "CB") if name in residue.atoms] or list(residue.atoms)[:1]
+        atoms += [
+            structure.Atom(residue.atoms[name], chain_id="A", res_id=number, res_name=residue.name, atom_name=name)
+            for name in known
+        ]
+    sequences, _ = to_3di(structure.array(atoms))
     return str(sequences[0]).lower()
 
 
-def _positions(chain: Any, names: Sequence[str]) -> NDArray[np.float32]:
-    """Return where atoms of every residue are, ``[residue, atom, 3]``; NaN where they are not resolved."""
-    starts = structure.get_residue_starts(chain)
-    residue = np.searchsorted(starts, np.arange(len(chain)), side="right") - 1  # of every atom
-    positions = np.full((len(starts), len(names), 3), np.nan, dtype=np.float32)
-    for index, name in enumerate(names):
-        found = chain.atom_name == name
-        positions[residue[found], index] = chain.coord[found]
-    return positions
-
-
-def _beta(chain: Any) -> NDArray[np.float32]:
-    beta, alpha = np.moveaxis(_positions(chain, ("CB", "CA")), 1, 0)
-    return np.where(np.isnan(beta), alpha, beta)
-
-
-def _places(chain: Any, backbone: Backbone) -> NDArray[np.int64]:
-    numbers = chain.res_id[structure.get_residue_starts(chain)].astype(np.int64)
+def _places(residues: Sequence[Residue], backbone: Backbone) -> NDArray[np.int64]:
+    numbers = np.array([residue.number for residue in residues], dtype=np.int64)
     bond = np.linalg.norm(backbone[1:, 0] - backbone[:-1, 2], axis=-1)  # from C to the next N
     steps = np.where(bond < _BONDED, 1, np.maximum(np.diff(numbers), 1))
     return np.concatenate([[0], steps.cumsum()])
-
-
-def _ending(path: Path) -> str:
-    return Path(path.name.removesuffix(".gz")).suffix.lower()

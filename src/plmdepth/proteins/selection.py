@@ -2,12 +2,12 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 from plmdepth.errors import InputError
-from plmdepth.proteins.letters import NONCANONICAL, UnusableRecordError, clean_letters
+from plmdepth.proteins.letters import NONCANONICAL, UnusableRecordError, clean_letters, nucleotide_notes
 from plmdepth.proteins.protein import Backbone, Protein, Skipped, StructureAlphabet
 from plmdepth.randomness import keyed_generator
 
@@ -42,11 +42,15 @@ class ProteinSet:
         proteins: what is measured.
         skipped: what is not, and why.
         changes: letters changed or noted, by kind (see `letters`), and sequences truncated.
+        notes: what else a person should know of them, a sentence each.
+        places: of every protein, which of the records it was made from, from 0.
     """
 
     proteins: tuple[Protein, ...]
     skipped: tuple[Skipped, ...]
     changes: dict[str, int]
+    notes: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -73,35 +77,59 @@ class _TooLongError(UnusableRecordError):
     """A protein that the length policy leaves out."""
 
 
-def select(records: Iterable[tuple[str, str]], rules: Rules, structures: Structures | None = None) -> ProteinSet:
+def select(
+    records: Iterable[tuple[str, str]],
+    rules: Rules,
+    structures: Structures | None = None,
+    unread: Sequence[Skipped] = (),
+) -> ProteinSet:
     """Apply the rules to (id, text) records.
 
     Args:
         records: the records.
         rules: how they become proteins.
         structures: structures, which every protein must then have, one token for each of its residues.
+        unread: what was skipped before there was a record.
 
     Raises:
         InputError: a record is refused by the rules, or nothing is left to measure.
     """
-    skipped: list[Skipped] = []
+    skipped = list(unread)
     kept = list(usable(records, rules, structures, skipped, set()))
     if rules.limit is not None and rules.limit < len(kept):
         kept = sorted(kept, key=lambda usable: _rank(usable.protein, rules.seed))[: rules.limit]
     if not kept:
         raise InputError(f"no protein is left to measure: all {len(skipped)} records were skipped, {_why(skipped)}")
     changes = sum((usable.changes for usable in kept), Counter())
-    return ProteinSet(tuple(usable.protein for usable in kept), tuple(skipped), dict(sorted(changes.items())))
+    return ProteinSet(
+        with_copies_named([usable.protein for usable in kept]),
+        tuple(skipped),
+        dict(sorted(changes.items())),
+        nucleotide_notes([usable.protein.sequence for usable in kept]),
+        tuple(usable.place for usable in kept),
+    )
+
+
+def with_copies_named(proteins: Sequence[Protein]) -> tuple[Protein, ...]:
+    """Return proteins that know by which id they are drawn where several have one sequence: the first alphabetically."""
+    ids: dict[str, list[str]] = {}
+    for protein in proteins:
+        ids.setdefault(protein.sequence, []).append(protein.id)
+    return tuple(
+        replace(protein, copy_of=min(ids[protein.sequence])) if len(ids[protein.sequence]) > 1 else protein
+        for protein in proteins
+    )
 
 
 class Usable(NamedTuple):
-    """A protein, and what was changed to make it one."""
+    """A protein, what was changed to make it one, and which of the records it was, from 0."""
 
     protein: Protein
     changes: Counter[str]
+    place: int
 
 
-class Seen(Protocol):
+class IdSet(Protocol):
     """The ids that were there before."""
 
     def __contains__(self, identifier: object, /) -> bool: ...
@@ -111,7 +139,7 @@ class Seen(Protocol):
 
 
 def usable(
-    records: Iterable[tuple[str, str]], rules: Rules, structures: Structures | None, skipped: list[Skipped], seen: Seen
+    records: Iterable[tuple[str, str]], rules: Rules, structures: Structures | None, skipped: list[Skipped], ids: IdSet
 ) -> Iterator[Usable]:
     """Yield the records that pass with what was changed in them; note the others in ``skipped``.
 
@@ -122,14 +150,14 @@ def usable(
         rules: how they become proteins; a limit is not looked at.
         structures: structures, which every protein must then have.
         skipped: takes the records that do not pass.
-        seen: ids of proteins so far; a second record with one of them does not pass.
+        ids: of proteins so far; a second record with one of them does not pass.
 
     Raises:
         InputError: a record is refused by the rules.
     """
-    for identifier, text in records:
+    for place, (identifier, text) in enumerate(records):
         try:
-            if identifier in seen:
+            if identifier in ids:
                 raise UnusableRecordError("duplicate id (the first record with this id is kept)")
             cleaned = clean_letters(text)
             _check_codes(identifier, cleaned.sequence, structures)
@@ -139,12 +167,13 @@ def usable(
                 raise InputError(f"record {identifier}: {error}; mend it or use dataset.invalid=skip") from error
             skipped.append(Skipped(identifier, len(text), str(error)))
             continue
-        seen.add(identifier)
+        ids.add(identifier)
         noted = {
             "sequences truncated": int(len(sequence) < len(cleaned.sequence)),
             "residues outside the twenty": sum(letter in NONCANONICAL for letter in sequence),
         }
-        yield Usable(_with_structure(Protein(identifier, sequence), structures), cleaned.changes + Counter(noted))
+        protein = _with_structure(Protein(identifier, sequence), structures)
+        yield Usable(protein, cleaned.changes + Counter(noted), place)
 
 
 def _with_structure(protein: Protein, structures: Structures | None) -> Protein:

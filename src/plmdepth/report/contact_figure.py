@@ -20,10 +20,12 @@ def write_contact_figure(folder: Path) -> list[Path]:
     result = read_json(folder / "result.json") or {}
     curves, layers = pd.read_parquet(folder / "curves.parquet"), pd.read_csv(folder / "layers.csv")
     rows = contact_rows(curves, layers, result)
+    measured = rows[rows["quantity"] == "ranges"].dropna(subset=["value"])
     panels = (
         Panel(("attention",), "precision (long range, top L)"),
         Panel(("cuts",), "precision (long range)"),
-        Panel(("ranges",), "precision (top L)"),
+        # Where all contacts are of long range, the panel would repeat the first.
+        *([Panel(("ranges",), "precision (top L)")] if measured["component"].nunique() > 1 else []),
         Panel(("gaps",), "difference of precision", floor=None, reference=0.0),
     )
     title = (

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from plmdepth.report.quantities import Quantities, meaningless
 from plmdepth.report.style import COLOURS, STYLE, save, subtitle
 
 
@@ -37,6 +38,7 @@ def write_depth_figure(
     intervals: Mapping[str, Mapping[str, float] | None],
     curves: pd.DataFrame,
     folder: Path,
+    quantities: Quantities | None = None,
 ) -> list[Path]:
     """Draw the effective depths of a record as ``effective_depth.png`` and ``.svg``.
 
@@ -45,6 +47,7 @@ def write_depth_figure(
         intervals: their 95 % intervals.
         curves: its curves, for what the title says.
         folder: where the files go; made if need be.
+        quantities: what the result says of its quantities, and which scalars mean nothing.
 
     Returns:
         The files.
@@ -53,19 +56,29 @@ def write_depth_figure(
     names = [name for name in scalars if f"{name}_depth" in scalars]
     depths = {name: (scalars[f"{name}_depth"], intervals.get(f"{name}_depth")) for name in names}
     title = f"How deep the model works, by each definition\n{subtitle(curves)}; bars: 95 % intervals"
-    return save(draw_depths(depths, int(curves["n_layers"].iloc[0]), title), folder / "effective_depth")
+    reasons = meaningless(quantities or {})
+    return save(draw_depths(depths, int(curves["n_layers"].iloc[0]), title, reasons), folder / "effective_depth")
 
 
 def draw_depths(
-    depths: Mapping[str, tuple[float | None, Mapping[str, float] | None]], n_layers: int, title: str
+    depths: Mapping[str, tuple[float | None, Mapping[str, float] | None]],
+    n_layers: int,
+    title: str,
+    reasons: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Draw one row a definition, the first on top; values and intervals are shares of the depth."""
+    """Draw one row a definition, the first on top; values and intervals are shares of the depth.
+
+    ``reasons`` says, by definition, why it means nothing for the model.
+    """
     with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
         figure = Figure(figsize=(6.6, 1.5 + 0.55 * len(depths)), layout="constrained")
         FigureCanvasAgg(figure)
         axis = figure.subplots()
         for row, (name, (value, interval)) in enumerate(depths.items()):
-            _draw_row(axis, row, value, interval, DEFINITIONS.get(name, _UNKNOWN))
+            definition = DEFINITIONS.get(name, _UNKNOWN)
+            if name in (reasons or {}):
+                definition = definition._replace(undefined=(reasons or {})[name].partition(",")[0])
+            _draw_row(axis, row, value, interval, definition)
         _label(axis, list(depths), n_layers)
         figure.suptitle(title, fontsize=10)
     return figure

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from plmdepth.report.published import print_published
 from plmdepth.report.style import signed
-from plmdepth.report.terminal import curve_table, title
+from plmdepth.report.terminal import print_curves, title
 from plmdepth.results.record import Record
 
 _GOALS = {"no_loss": "no loss", "best": "best"}
@@ -18,7 +18,7 @@ _FALLBACKS = {"last": "the last layer's answer", "most_confident": "its surest l
 def print_exits(record: Record, console: Console) -> None:
     """Print the layers' scores, the choices as sentences, and where the record lies."""
     console.print(title(record.curves), highlight=False, soft_wrap=True)
-    console.print(curve_table(record.curves))
+    print_curves(record.curves, record.result.get("quantities", {}), console)
     for sentence in exit_answers(record):
         console.print(f"  {sentence}", highlight=False, markup=False, soft_wrap=True)
     print_published(record, console)

@@ -9,22 +9,24 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from plmdepth.report.style import STYLE, subtitle
+from plmdepth.report.quantities import Quantities, Shown, shown
+from plmdepth.report.style import STYLE, set_scale, subtitle, wrapped
 
 _MOST_PANELS = 4
-_FIRST = ("kl_to_final", "cross_entropy", "accuracy", "entropy")  # what a reader of predictions asks for first
 _WHOLE = ("", "layer", "residual")  # the components that stand for a whole layer or state
 
 
-def draw_scopes(rows: pd.DataFrame) -> Figure:
+def draw_scopes(rows: pd.DataFrame, quantities: Quantities | None = None) -> Figure:
     """Draw the first quantities of one metric over layers, with a line and a band for each scope.
 
     Args:
         rows: the curves of one metric, of all scopes.
+        quantities: what the record says of its quantities; those of its tables come first.
     """
-    shown = rows[rows["component"].isin(_WHOLE)].dropna(subset=["value"])
-    shown = shown if len(shown) else rows.dropna(subset=["value"])
-    keys = _keys(shown)
+    drawn = rows[rows["component"].isin(_WHOLE)].dropna(subset=["value"])
+    drawn = drawn if len(drawn) else rows.dropna(subset=["value"])
+    known = shown(quantities or {}, drawn)
+    keys = sorted(known, key=lambda key: not known[key].heading)[:_MOST_PANELS]
     with mpl.rc_context(STYLE):
         n_rows = -(-len(keys) // 2)
         figure = Figure(figsize=(7.2, 2.5 * n_rows + 0.9), layout="constrained")
@@ -33,7 +35,8 @@ def draw_scopes(rows: pd.DataFrame) -> Figure:
         for axis in axes[len(keys) :]:
             axis.set_axis_off()
         for axis, (quantity, component) in zip(axes, keys, strict=False):
-            _draw_panel(axis, shown[(shown["quantity"] == quantity) & (shown["component"] == component)])
+            line = drawn[(drawn["quantity"] == quantity) & (drawn["component"] == component)]
+            _draw_panel(axis, line, known[quantity, component])
         _legend(figure, axes[0], list(dict.fromkeys(rows["scope"])))
         figure.suptitle(
             f"The same curves by noise level\n{subtitle(rows)} at most at a level; bands: 95 % intervals", fontsize=10
@@ -41,14 +44,7 @@ def draw_scopes(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def _keys(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the curves that are shown, by quantity and component."""
-    keys = list(dict.fromkeys(zip(rows["quantity"], rows["component"], strict=True)))
-    first = [key for name in _FIRST for key in keys if key[0] == name]
-    return (first + [key for key in keys if key not in first])[:_MOST_PANELS]
-
-
-def _draw_panel(axis: Axes, rows: pd.DataFrame) -> None:
+def _draw_panel(axis: Axes, rows: pd.DataFrame, known: Shown) -> None:
     scopes = list(dict.fromkeys(rows["scope"]))
     for scope, colour in zip(scopes, _colours(len(scopes)), strict=True):
         line = rows[rows["scope"] == scope]
@@ -58,7 +54,9 @@ def _draw_panel(axis: Axes, rows: pd.DataFrame) -> None:
     axis.set_xlim(-0.3, first["n_layers"] + 0.3)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("layer (0 = embedding)")
-    axis.set_ylabel(first["quantity"].replace("_", " ") + (f" ({first['unit']})" if first["unit"] else ""))
+    unit = f" ({first['unit']})" if first["unit"] else ""
+    axis.set_ylabel(wrapped(known.label + unit))
+    set_scale(axis, known.scale)
 
 
 def _colours(count: int) -> Sequence[tuple[float, ...]]:

@@ -69,10 +69,11 @@ def _show_training(record: Record, console: Console) -> None:
 
 def _draw_curves(record: Record) -> None:
     figures, result = record.folder / "figures", record.result
+    quantities = result.get("quantities", {})
     if "sources" in result:
-        write_depth_figure(result["scalars"], result["scalar_intervals"], record.curves, figures)
+        write_depth_figure(result["scalars"], result["scalar_intervals"], record.curves, figures, quantities)
     else:
-        write_figures(record.curves, record.matrices, figures)
+        write_figures(record.curves, record.matrices, figures, quantities)
 
 
 def _draw_exits(record: Record) -> None:

@@ -11,7 +11,7 @@ finite, as those that are never predicted, have no part: nor have the items of s
 from collections.abc import Callable
 
 import torch
-from scipy.optimize import brentq  # type: ignore[import-untyped]
+from scipy.optimize import brentq
 from torch import Tensor
 
 from plmdepth.scores.inputs import NOT_SCORED, checked_finite, checked_labels, checked_targets

@@ -32,7 +32,7 @@ _ESMC = ESMC(name="esmc", family="esmc", objective="masked", **SIZE)
 FAMILY = FamilyCase(
     miniatures={"esmc": _ESMC},
     fast=("esmc",),
-    values=("attn.layernorm_qkv", 3),
+    values=("attn.v_proj", 1),
     # with all 64 rows of the vocabulary
     parameters={"esmc_300m": 332_997_184, "esmc_600m": 575_036_992, "esmc_6b": 6_352_005_184},
 )

@@ -212,12 +212,12 @@ def test_a_record_says_what_composition_reaches(tmp_path: Path) -> None:
 def test_composition_of_real_proteins_tells_some_of_their_structure_and_little_of_their_function(
     shared_data: Path,
 ) -> None:
-    residues = NetsurfpDataset(name="mine", root=str(shared_data / "secondary_structure"), limit=300).task(
+    residues = NetsurfpDataset(name="mine", root=str(shared_data / "secondary_structure"), limit=300).load_task(
         10_000, seed=0
     )
     labels = np.concatenate([each.label for each in residues.splits["cb513"]])
     most = np.bincount(labels[labels != NOT_SCORED]).max() / (labels != NOT_SCORED).sum()
     assert most < reached(measured(residues), "accuracy", "cb513") < 0.6
     folder = str(shared_data / "ec_deepfri")
-    enzymes = DeepfriDataset(name="ec", terms="ec", root=folder, limit=300).task(10_000, seed=0)
+    enzymes = DeepfriDataset(name="ec", terms="ec", root=folder, limit=300).load_task(10_000, seed=0)
     assert 0 < reached(measured(enzymes), "f1_max") < 0.3

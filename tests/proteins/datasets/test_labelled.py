@@ -38,33 +38,33 @@ class Mine(LabelledDataset):
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_the_proteins_of_a_split_are_those_of_the_task(split: str, options: dict[str, Any]) -> None:
     dataset = Mine(split=split, **options)
-    task = dataset.task(1022, seed=3)
+    task = dataset.load_task(1022, seed=3)
     assert tuple(each.protein for each in task.splits[split]) == dataset.proteins(1022, seed=3).proteins
 
 
 def test_a_limit_holds_for_every_split() -> None:
-    task = Mine(limit=6).task(1022, seed=0)
+    task = Mine(limit=6).load_task(1022, seed=0)
     assert {split: len(members) for split, members in task.splits.items()} == {"train": 6, "valid": 6, "test": 6}
 
 
 def test_a_limit_is_seeded() -> None:
-    assert Mine(limit=4).task(1022, seed=0).digest != Mine(limit=4).task(1022, seed=1).digest
-    assert Mine(limit=4).task(1022, seed=0).digest == Mine(limit=4).task(1022, seed=0).digest
+    assert Mine(limit=4).load_task(1022, seed=0).digest != Mine(limit=4).load_task(1022, seed=1).digest
+    assert Mine(limit=4).load_task(1022, seed=0).digest == Mine(limit=4).load_task(1022, seed=0).digest
 
 
 def test_labels_follow_the_length_policy_of_the_dataset() -> None:
-    task = Mine(max_length=5, length_policy="truncate").task(1022, seed=0)
+    task = Mine(max_length=5, length_policy="truncate").load_task(1022, seed=0)
     assert {tuple(each.label) for members in task.splits.values() for each in members} == {(0, 1, 2, 3, 4)}
 
 
 def test_the_length_limit_is_that_of_the_model() -> None:
     with pytest.raises(InputError, match="the limit is 20"):
-        Mine().task(20, seed=0)
+        Mine().load_task(20, seed=0)
 
 
 def test_a_leak_is_kept_out_of_task_and_proteins() -> None:
     assert "leak" not in [protein.id for protein in Mine(split="train").proteins(1022, 0).proteins]
-    assert Mine().task(1022, 0).dropped == {"train: exact copy of a protein of another split": 1}
+    assert Mine().load_task(1022, 0).dropped == {"train: exact copy of a protein of another split": 1}
 
 
 @pytest.mark.parametrize("split", ["hard", "other"])
@@ -96,13 +96,13 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 def test_nothing_is_fetched_unless_it_is_asked_for(tmp_path: Path, no_network: list[object]) -> None:
     with pytest.raises(InputError, match=r"dataset\.download=true"):
-        Files(root=str(tmp_path)).task(1022, 0)
+        Files(root=str(tmp_path)).load_task(1022, 0)
     assert no_network == []
 
 
 def test_what_is_missing_is_fetched_where_it_is_asked_for(tmp_path: Path, no_network: list[object]) -> None:
     with pytest.raises(InputError, match=r"cannot fetch https://127\.0\.0\.1:9/a\.txt"):
-        Files(root=str(tmp_path), download=True).task(1022, 0)
+        Files(root=str(tmp_path), download=True).load_task(1022, 0)
     assert len(no_network) == 1
 
 

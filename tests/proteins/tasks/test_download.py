@@ -12,8 +12,7 @@ import pytest
 
 from plmdepth.errors import InputError
 from plmdepth.proteins.tasks.download import Remote, fetch, fetch_missing, mismatch
-
-from .files import one_line
+from tests.proteins.files import one_line
 
 CONTENT = bytes(range(256)) * 40
 HELLO_BLOB = "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object of "hello\n"

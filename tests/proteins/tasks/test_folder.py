@@ -4,8 +4,7 @@ import pytest
 
 from plmdepth.errors import InputError
 from plmdepth.proteins.tasks.folder import Folder
-
-from .files import one_line, written
+from tests.proteins.files import one_line, written
 
 
 def folder(root: Path, downloadable: bool = False) -> Folder:

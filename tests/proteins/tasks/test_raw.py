@@ -4,8 +4,7 @@ import pytest
 from plmdepth.errors import InputError
 from plmdepth.proteins.tasks.raw import Entry, RawTask, entries_of, tidied
 from plmdepth.proteins.tasks.task import NOT_SCORED, Kind
-
-from .files import one_line
+from tests.proteins.files import one_line
 
 
 def entry(name: str, text: str, label: object = 0) -> Entry:

@@ -11,8 +11,7 @@ from plmdepth.proteins.selection import Rules
 from plmdepth.proteins.tasks.raw import Entry, RawTask
 from plmdepth.proteins.tasks.selected import task_of
 from plmdepth.proteins.tasks.task import Kind, Task
-
-from .files import one_line
+from tests.proteins.files import one_line
 
 TWENTY = [(f"p{number}", CANONICAL[number:] + CANONICAL[:number], number) for number in range(20)]
 

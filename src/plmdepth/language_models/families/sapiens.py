@@ -39,7 +39,7 @@ SPELLING = Spelling(
     mask=_IDS["<mask>"],
 )
 _UNUSED_POSITIONS = 2  # counting starts after the id of the padding token, 1
-_ENCODER = "decoder.sentence_encoder."
+_ENCODER = "sentence_encoder."
 _RENAMED = (
     (f"{_ENCODER}embed_tokens.", "roberta.embeddings.word_embeddings."),
     (f"{_ENCODER}embed_positions.", "roberta.embeddings.position_embeddings."),
@@ -53,8 +53,7 @@ _RENAMED = (
     (".fc1.", ".intermediate.dense."),
     (".fc2.", ".output.dense."),
     (".final_layer_norm.", ".output.LayerNorm."),
-    ("decoder.lm_head.weight", "lm_head.decoder.weight"),
-    ("decoder.lm_head.", "lm_head."),
+    ("lm_head.weight", "lm_head.decoder.weight"),
 )
 
 
@@ -130,6 +129,7 @@ class Sapiens(LanguageModel):
 
 
 def _renamed(name: str) -> str:
+    name = name.removeprefix("decoder.").removeprefix("encoder.")
     for theirs, ours in _RENAMED:
         name = name.replace(theirs, ours)
     return name

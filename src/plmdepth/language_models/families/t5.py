@@ -113,6 +113,11 @@ class T5(LanguageModel):
         return T5ForConditionalGeneration if self.part == "decoder" else _Encoder
 
     @property
+    def predicts(self) -> bool:
+        """The decoder does; the encoder has no head."""
+        return self.part == "decoder"
+
+    @property
     def spelling(self) -> Spelling:
         """One token a residue and ``</s>``, by the published vocabulary."""
         return self._spelling({})

@@ -18,6 +18,7 @@ from torch import Tensor
 from plmdepth.errors import InputError
 from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack, LayerView, Need
+from plmdepth.proteins.memory import reading
 from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.tasks.contacts import ContactProtein, Pairs
 
@@ -80,7 +81,8 @@ def read_pairs(
     residues = stack.spelling.tokens_of_residues(tokens, 0)
     first, second = _on(device, pairs.first), _on(device, pairs.second)
     observer = _PairAttention(lambda maps: pair_features(maps, residues, first, second), layers, take)
-    stack.run(tokens, [observer])
+    with reading([each.protein]):
+        stack.run(tokens, [observer])
 
 
 def check_attention(stack: LayerStack, model: LanguageModel, device: torch.device) -> int:

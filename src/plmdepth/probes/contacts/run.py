@@ -85,7 +85,7 @@ class ContactCell(Cell):
             raise InputError(f"dataset={dataset.name} has no contacts; these have: {run.datasets_of(ContactDataset)}")
         model = run.model.resolved()
         check_readable(model)
-        task = dataset.task(model.max_length, run.seed)
+        task = dataset.load_task(model.max_length, run.seed)
         check_contacts(task)
         return cls(
             model=model,
@@ -216,6 +216,7 @@ def _findings(
         sequences_measured=sum(len(members) for members in task.splits.values()),
         sequences_skipped=task.dropped,
         letters_changed=task.changes,
+        notes=task.notes,
     )
     return Findings(
         scalars={name: value for name, (value, _) in found.items()},

@@ -124,7 +124,7 @@ class ProbeCell(Cell):
             options["probe"]["fit"] = "convergence"  # records of an earlier version hold trained heads
         cell = cls(
             model=model,
-            task=dataset.task(model.max_length, run.seed),
+            task=dataset.load_task(model.max_length, run.seed),
             recipe=run.asked,
             trainer=run.trainer,
             seed=run.seed,

@@ -17,6 +17,7 @@ from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.probes.layerwise.cache import Shard
 from plmdepth.probes.layerwise.features import Pooling, pooled_states, residue_states, spelt
 from plmdepth.probes.layerwise.pooling import ProteinStates
+from plmdepth.proteins.memory import reading
 from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.tasks.task import NOT_SCORED, Labelled
 from plmdepth.randomness import keyed_generator
@@ -64,7 +65,8 @@ class Pooled:
     def features(self, proteins: Sequence[Protein]) -> Tensor:
         """Return ``[protein, layer, feature]``, on the model's device."""
         tokens = spelt(self.stack, [protein.sequence for protein in proteins], self.device)
-        return pooled_states(self.stack, tokens, self.pooling, self.layers)
+        with reading(proteins):
+            return pooled_states(self.stack, tokens, self.pooling, self.layers)
 
 
 ReadStates = Callable[[Sequence[int]], Tensor]
@@ -88,7 +90,8 @@ class LiveResidues:
     def features(self, proteins: Sequence[Protein]) -> Tensor:
         """Return ``[residue, layer, feature]``, on the model's device."""
         tokens = spelt(self.stack, [protein.sequence for protein in proteins], self.device)
-        return residue_states(self.stack, tokens, self.layers)
+        with reading(proteins):
+            return residue_states(self.stack, tokens, self.layers)
 
 
 class StoredResidues:

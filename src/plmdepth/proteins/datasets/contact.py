@@ -3,24 +3,24 @@
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from plmdepth.errors import InputError
-from plmdepth.proteins.backbones import Chain, read_folder
+from plmdepth.proteins.backbones import Chain
 from plmdepth.proteins.datasets.dataset import Dataset
+from plmdepth.proteins.datasets.structures import FolderOfChains
 from plmdepth.proteins.grammar.sampling import AnnotatedProtein, sample_proteins
-from plmdepth.proteins.protein import Protein
+from plmdepth.proteins.protein import Protein, Skipped
 from plmdepth.proteins.selection import ProteinSet, select
 from plmdepth.proteins.tasks.contacts import (
     ContactProtein,
     ContactTask,
+    as_read,
     contacts_of,
     divided,
-    reading,
     without_copies,
 )
 
@@ -46,7 +46,7 @@ class ContactDataset(Dataset):
                 raise InputError(f"dataset.{option} must be at least 1, got {getattr(self, option)}")
 
     @abstractmethod
-    def task(self, model_limit: int, seed: int) -> ContactTask:
+    def load_task(self, model_limit: int, seed: int) -> ContactTask:
         """Return the task for a model that reads at most ``model_limit`` residues."""
 
 
@@ -74,9 +74,9 @@ class ChainContactDataset(ContactDataset):
             raise InputError(f"dataset.min_length must be at least 1, got {self.min_length}")
 
     @cached_property
-    def chains(self) -> tuple[Chain, ...]:
-        """All chains."""
-        return tuple(read_folder(Path(self.root).expanduser(), "dataset.root"))
+    def found(self) -> FolderOfChains:
+        """What the folder holds."""
+        return FolderOfChains.read(self.root, "dataset.root", skip=self.invalid == "skip")
 
     def records(self) -> Iterator[tuple[str, str]]:
         """Yield (id, sequence) of every chain that is neither too short nor a copy.
@@ -84,53 +84,63 @@ class ChainContactDataset(ContactDataset):
         Raises:
             InputError: a chain is too short and ``invalid`` is ``error``.
         """
-        return ((each.protein.id, each.protein.sequence) for each in self._apart)
+        return ((each.protein.id, each.protein.sequence) for each in self._distinct)
 
-    def task(self, model_limit: int, seed: int) -> ContactTask:
+    def proteins(self, model_limit: int, seed: int) -> ProteinSet:
+        """Return the proteins to measure; files without a chain, short chains and copies are among the skipped."""
+        chosen = select(self.records(), self.rules(model_limit, seed), None, self._left_out)
+        return replace(chosen, notes=(*chosen.notes, *self.found.notes))
+
+    def load_task(self, model_limit: int, seed: int) -> ContactTask:
         """Return the task for a model that reads at most ``model_limit`` residues; ``limit`` keeps so many in all.
 
         Raises:
             InputError: fewer than three chains are left.
         """
-        if not self._apart:
+        if not self._distinct:
             raise InputError(self._too_few(0))
         chosen = self.proteins(model_limit, seed)
-        read = without_copies(list(reading(chosen.proteins, self._apart)))  # cut off, two chains may have become one
+        read = without_copies(list(as_read(chosen, self._distinct)))  # cut off, two chains may have become one
         if len(read) < 3:
             raise InputError(self._too_few(len(read)))
         splits = divided(read, self.train_proteins, self.valid_proteins, seed)
-        dropped = self._dropped + Counter(each.kind for each in chosen.skipped)
+        dropped = Counter(each.kind for each in chosen.skipped)
         dropped[_COPY] += len(chosen.proteins) - len(read)
-        return ContactTask(self.name, splits, dict(+dropped), chosen.changes)
+        return ContactTask(self.name, splits, dict(+dropped), chosen.changes, chosen.notes)
 
     @cached_property
-    def _apart(self) -> list[ContactProtein]:
-        return without_copies(self._long_enough)
+    def _distinct(self) -> list[ContactProtein]:
+        return without_copies([_touching(chain) for chain in self._long_enough])
 
     @cached_property
-    def _long_enough(self) -> list[ContactProtein]:
-        short = [chain for chain in self.chains if len(chain.sequence) < self.min_length]
+    def _long_enough(self) -> list[Chain]:
+        short = [chain for chain in self.found.chains if len(chain.sequence) < self.min_length]
         if short and self.invalid == "error":
             raise InputError(
                 f"{short[0].id} has {len(short[0].sequence)} residues, fewer than dataset.min_length="
                 f"{self.min_length}; take it out or use dataset.invalid=skip"
             )
-        return [_touching(chain) for chain in self.chains if len(chain.sequence) >= self.min_length]
+        return [chain for chain in self.found.chains if len(chain.sequence) >= self.min_length]
 
-    @property
-    def _dropped(self) -> Counter[str]:
-        return Counter(
-            {
-                f"shorter than {self.min_length} residues": len(self.chains) - len(self._long_enough),
-                _COPY: len(self._long_enough) - len(self._apart),
-            }
+    @cached_property
+    def _left_out(self) -> tuple[Skipped, ...]:
+        """What is no record, and why."""
+        kept, short = {id(chain) for chain in self._long_enough}, f"shorter than {self.min_length} residues"
+        too_short = [chain for chain in self.found.chains if id(chain) not in kept]
+        first = {(each.protein.id, each.protein.sequence) for each in self._distinct}
+        copies = [chain for chain in self._long_enough if (chain.id, chain.sequence) not in first]
+        return (
+            *self.found.unread,
+            *(Skipped(chain.id, len(chain.sequence), short) for chain in too_short),
+            *(Skipped(chain.id, len(chain.sequence), _COPY) for chain in copies),
         )
 
     def _too_few(self, n_left: int) -> str:
-        why = "".join(f", {count} {reason}" for reason, count in (+self._dropped).items())
+        counts = Counter(each.kind for each in self._left_out)
+        why = "".join(f", {count} {reason}" for reason, count in counts.items())
         return (
-            f"dataset={self.name}: train, valid and test need a chain each, and {n_left} of {len(self.chains)} are left"
-            f"{why}; give dataset.root a folder with more"
+            f"dataset={self.name}: train, valid and test need a chain each, and {n_left} of "
+            f"{len(self.found.chains)} are left{why}; give dataset.root a folder with more"
         )
 
 
@@ -155,7 +165,7 @@ class DemoContactDataset(ContactDataset):
         """Yield (id, sequence) of every protein of test."""
         return ((protein.id, protein.sequence) for protein in self._written("test"))
 
-    def task(self, model_limit: int, seed: int) -> ContactTask:
+    def load_task(self, model_limit: int, seed: int) -> ContactTask:
         """Return the task for a model that reads at most ``model_limit`` residues; ``limit`` keeps as many of each."""
         rules = self.rules(model_limit, seed)
         written = {split: list(self._written(split)) for split in ("train", "valid", "test")}
@@ -163,8 +173,7 @@ class DemoContactDataset(ContactDataset):
             split: select(((each.id, each.sequence) for each in members), rules) for split, members in written.items()
         }
         splits = {
-            split: tuple(reading(kept.proteins, [_coupled(each) for each in written[split]]))
-            for split, kept in chosen.items()
+            split: tuple(as_read(kept, [_coupled(each) for each in written[split]])) for split, kept in chosen.items()
         }
         return ContactTask(
             self.name,

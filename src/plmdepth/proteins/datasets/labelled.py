@@ -2,14 +2,15 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from plmdepth.proteins.datasets.dataset import Dataset
+from plmdepth.proteins.selection import ProteinSet
 from plmdepth.proteins.tasks.download import Remote, fetch_missing
 from plmdepth.proteins.tasks.folder import Folder
 from plmdepth.proteins.tasks.raw import RawTask, entries_of, tidied
-from plmdepth.proteins.tasks.selected import task_of
+from plmdepth.proteins.tasks.selected import chosen_of, task_of
 from plmdepth.proteins.tasks.task import Task
 
 
@@ -31,7 +32,19 @@ class LabelledDataset(Dataset):
         """Yield (id, text) of every record of the split."""
         return ((entry.id, entry.text) for entry in entries_of(tidied(self.read()), self.split, self.name))
 
-    def task(self, model_limit: int, seed: int) -> Task:
+    def proteins(self, model_limit: int, seed: int) -> ProteinSet:
+        """Return the proteins of the split to measure; what was dropped before there were records is noted."""
+        raw = tidied(self.read())
+        entries_of(raw, self.split, self.name)
+        chosen = chosen_of(self.name, self.split, raw, self.rules(model_limit, seed))
+        prefix = f"{self.split}: "
+        dropped = [
+            f"{n} dropped: {key.removeprefix(prefix)}" for key, n in raw.dropped.items() if key.startswith(prefix)
+        ]
+        missing = [raw.missing[self.split]] if self.split in raw.missing else []
+        return replace(chosen, notes=(*missing, *dropped, *chosen.notes))
+
+    def load_task(self, model_limit: int, seed: int) -> Task:
         """Return the task for a model that reads at most ``model_limit`` residues.
 
         Every split goes through the rules that `proteins` applies: ``limit`` keeps as many of each.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from plmdepth.errors import InputError
 from plmdepth.proteins.protein import Protein
+from plmdepth.proteins.selection import ProteinSet
 from plmdepth.proteins.tasks.raw import letters_of
 from plmdepth.randomness import keyed_generator
 
@@ -79,12 +80,14 @@ class ContactTask:
         splits: ``train``, ``valid`` and ``test``.
         dropped: what was left out, and how often.
         changes: letters changed and sequences truncated.
+        notes: what else a person should know, a sentence each.
     """
 
     name: str
     splits: Mapping[str, tuple[ContactProtein, ...]] = field(repr=False)
     dropped: Mapping[str, int] = field(default_factory=dict)
     changes: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -133,12 +136,14 @@ def divided(
     return {"train": tuple(order[:first]), "valid": tuple(order[first:second]), "test": tuple(order[second:])}
 
 
-def reading(proteins: Sequence[Protein], known: Sequence[ContactProtein]) -> Iterator[ContactProtein]:
-    """Yield the contacts of proteins as they are read: letters cleaned, perhaps cut; their ids tell them."""
-    by_id: dict[str, ContactProtein] = {}
-    for each in known:
-        by_id.setdefault(each.protein.id, each)
-    return (by_id[protein.id].cut_to(protein) for protein in proteins)
+def as_read(chosen: ProteinSet, known: Sequence[ContactProtein]) -> Iterator[ContactProtein]:
+    """Yield the contacts of proteins as they are read: letters cleaned, perhaps cut.
+
+    Args:
+        chosen: the proteins.
+        known: the records that they were chosen from.
+    """
+    return (known[place].cut_to(protein) for place, protein in zip(chosen.places, chosen.proteins, strict=True))
 
 
 def _rank(protein: Protein, seed: int) -> float:

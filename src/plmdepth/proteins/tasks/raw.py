@@ -1,9 +1,9 @@
 """What a reader hands over: labelled records, before letters are checked and lengths are cut."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,11 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RawTask:
-    """A task as its files have it; the attributes are those of `Task`."""
+    """A task as its files have it; the attributes are those of `Task`, but for one.
+
+    Attributes:
+        missing: of a split, a sentence about records that have labels and no sequence.
+    """
 
     kind: Kind
     classes: tuple[str, ...]
@@ -32,6 +36,23 @@ class RawTask:
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
+    split: Mapping[str, Any] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def without_sequence(split: str, ids: Sequence[str], known: Iterable[str]) -> dict[str, str]:
+    """Return the sentence of `RawTask.missing` by its split, with another spelling of the first id if there is one.
+
+    Args:
+        split: the split.
+        ids: those that have no sequence; if there are none, nothing is returned.
+        known: those that have one.
+    """
+    if not ids:
+        return {}
+    alike = next((name for name in known if _bare(name) == _bare(ids[0])), None)
+    hint = f" (there is {alike}: ids are compared letter by letter)" if alike else ""
+    return {split: f"{len(ids)} ids of {split} have no sequence, first: {ids[0]}{hint}"}
 
 
 def tidied(raw: RawTask) -> RawTask:
@@ -41,7 +62,7 @@ def tidied(raw: RawTask) -> RawTask:
     exact copy (published splits do have some).
     """
     dropped = Counter(raw.dropped)
-    scored = {split: _scored(split, entries, dropped) for split, entries in raw.entries.items()}
+    scored = {split: _scored(raw.kind, split, entries, dropped) for split, entries in raw.entries.items()}
     apart = _apart(scored, dropped)
     empty = [split for split, entries in apart.items() if not entries and split not in MAIN_SPLITS]
     absent = {**raw.absent, **dict.fromkeys(empty, "none of its proteins has a label of this task")}
@@ -67,9 +88,15 @@ def letters_of(text: str) -> str:
     return "".join(text.split()).upper().removesuffix("*")
 
 
-def _scored(split: str, entries: Iterable[Entry], dropped: Counter[str]) -> list[Entry]:
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _scored(kind: Kind, split: str, entries: Iterable[Entry], dropped: Counter[str]) -> list[Entry]:
     everything = list(entries)
-    kept = [entry for entry in everything if entry.label.ndim == 0 or (entry.label != NOT_SCORED).any()]
+    if kind not in ("residue", "residue_regression"):
+        return everything
+    kept = [entry for entry in everything if (np.isfinite(entry.label) & (entry.label != NOT_SCORED)).any()]
     dropped[f"{split}: no residue is scored"] += len(everything) - len(kept)
     return kept
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from plmdepth.errors import InputError
-from plmdepth.proteins.letters import UnusableRecordError, clean_letters
 from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.selection import ProteinSet, Rules, select
 from plmdepth.proteins.tasks.raw import Entry, RawTask
@@ -19,7 +18,7 @@ def task_of(name: str, raw: RawTask, rules: Rules) -> Task:
     Raises:
         InputError: a record is refused by the rules, or a split has nothing left.
     """
-    chosen = {split: _select(name, split, entries, rules) for split, entries in raw.entries.items()}
+    chosen = {split: chosen_of(name, split, raw, rules) for split in raw.entries}
     skipped = Counter(f"{split}: {each.kind}" for split, kept in chosen.items() for each in kept.skipped)
     changes = {f"{split}: {kind}": n for split, kept in chosen.items() for kind, n in kept.changes.items()}
     tests = {protein.id for split, kept in chosen.items() if split == "test" for protein in kept.proteins}
@@ -27,39 +26,36 @@ def task_of(name: str, raw: RawTask, rules: Rules) -> Task:
         name=name,
         kind=raw.kind,
         classes=raw.classes,
-        splits={split: _labelled(raw.kind, raw.entries[split], kept.proteins) for split, kept in chosen.items()},
+        splits={split: _labelled(raw.kind, raw.entries[split], kept) for split, kept in chosen.items()},
         metrics=METRICS[raw.kind],
         subsets={subset: frozenset(ids & tests) for subset, ids in raw.subsets.items()},
         dropped=dict(sorted((Counter(raw.dropped) + skipped).items())),
         absent=dict(raw.absent),
         changes=changes,
+        notes=(*raw.missing.values(), *(f"{split}: {note}" for split, kept in chosen.items() for note in kept.notes)),
+        split=raw.split,
     )
 
 
-def _select(name: str, split: str, entries: Sequence[Entry], rules: Rules) -> ProteinSet:
+def chosen_of(name: str, split: str, raw: RawTask, rules: Rules) -> ProteinSet:
+    """Apply the rules to one split.
+
+    Raises:
+        InputError: a record is refused by the rules, or nothing is left.
+    """
     try:
-        return select(((entry.id, entry.text) for entry in entries), rules)
+        return select(((entry.id, entry.text) for entry in raw.entries[split]), rules)
     except InputError as error:
-        raise InputError(f"dataset={name}, split {split}: {error}") from error
+        why = f"; {raw.missing[split]}" if split in raw.missing else ""
+        raise InputError(f"dataset={name}, split {split}: {error}{why}") from error
 
 
-def _labelled(kind: Kind, entries: Sequence[Entry], proteins: Sequence[Protein]) -> tuple[Labelled, ...]:
-    by_id: dict[str, list[Entry]] = {}
-    for entry in entries:
-        by_id.setdefault(entry.id, []).append(entry)
-    found = [next(entry for entry in by_id[protein.id] if _became(entry, protein)) for protein in proteins]
+def _labelled(kind: Kind, entries: Sequence[Entry], chosen: ProteinSet) -> tuple[Labelled, ...]:
+    found = ((entries[place], protein) for place, protein in zip(chosen.places, chosen.proteins, strict=True))
     return tuple(
-        Labelled(protein, _residue_labels(entry, protein) if kind == "residue" else entry.label)
-        for entry, protein in zip(found, proteins, strict=True)
+        Labelled(protein, _residue_labels(entry, protein) if kind in ("residue", "residue_regression") else entry.label)
+        for entry, protein in found
     )
-
-
-def _became(entry: Entry, protein: Protein) -> bool:
-    """Say whether a record is the one that a protein was made from: an id may be there twice."""
-    try:
-        return clean_letters(entry.text).sequence[: len(protein)] == protein.sequence
-    except UnusableRecordError:
-        return False
 
 
 def _residue_labels(entry: Entry, protein: Protein) -> np.ndarray:

@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from plmdepth.proteins.protein import Protein
 
-Kind = Literal["multilabel", "multiclass", "residue"]
+Kind = Literal["multilabel", "multiclass", "residue", "regression", "residue_regression"]
 
 NOT_SCORED = -1
 """The label of a residue that no one may be scored on: unresolved, disordered, or outside the published mask."""
@@ -20,6 +20,8 @@ METRICS = MappingProxyType(
         "multilabel": ("f1_max", "auprc_micro"),
         "multiclass": ("accuracy", "macro_accuracy", "mcc"),
         "residue": ("accuracy", "macro_accuracy", "mcc"),
+        "regression": ("spearman", "pearson", "r2", "rmse"),
+        "residue_regression": ("spearman", "pearson", "r2", "rmse"),
     }
 )
 """What each kind of task is scored by; the first is the main one."""
@@ -32,7 +34,8 @@ class Labelled:
     Attributes:
         protein: what a model reads.
         label: multilabel: bool ``[class]``; multiclass: an int64 scalar; residue: int64 ``[residue]``, `NOT_SCORED`
-            where a residue is not scored.
+            where a residue is not scored; regression: float64 ``[target]``, and ``[residue]`` of residues, NaN where
+            nothing was measured.
     """
 
     protein: Protein
@@ -68,6 +71,8 @@ class Task:
             that were left out; otherwise proteins are counted.
         absent: further tests and subsets that are not there, and why.
         changes: letters changed and sequences truncated: ``split: kind``, as `plmdepth.proteins.selection` counts them.
+        notes: what else a person should know, a sentence each.
+        split: what decided the splits and how far test is from train, where that is known.
     """
 
     name: str
@@ -79,6 +84,18 @@ class Task:
     dropped: Mapping[str, int] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    split: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether labels are measurements."""
+        return self.kind in ("regression", "residue_regression")
+
+    @property
+    def of_residues(self) -> bool:
+        """Whether every residue has a label."""
+        return self.kind in ("residue", "residue_regression")
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -101,6 +118,8 @@ class Task:
 
     def without_positive(self, split: str = "train") -> tuple[str, ...]:
         """Return the classes that are never true in a split: a probe cannot learn those that train lacks."""
+        if self.is_regression:
+            return ()
         counts = self.positives(split)
         return tuple(name for name, count in zip(self.classes, counts, strict=True) if count == 0)
 
@@ -116,4 +135,4 @@ class Task:
 
 
 def _label_digest(label: np.ndarray) -> str:
-    return hashlib.sha256(label.astype("<i8").tobytes()).hexdigest()
+    return hashlib.sha256(label.astype("<f8" if label.dtype.kind == "f" else "<i8").tobytes()).hexdigest()

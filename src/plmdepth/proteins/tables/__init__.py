@@ -1,0 +1,1 @@
+"""Tables of sequences with labels, as people have them: columns, labels, mutants and splits."""
