@@ -26,9 +26,10 @@ def test_letters_become_plainer_where_they_must(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_cell_is_measured_on_an_ascii_terminal(tmp_path: Path) -> None:
     small = ["metric=residual", "model.miniature=true", "dataset.size=2", f"outputs={tmp_path / 'josé'}"]
-    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(CONF.parent / "analyze.py"), *small]
     done = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path, env=environment)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"tiny_masked on demo, 2 proteins" in done.stdout
     assert done.stdout.isascii()
+    assert rb"jos\xe9" in done.stdout
