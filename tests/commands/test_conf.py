@@ -18,11 +18,13 @@ NO_OBJECT = ("experiment", "sweep")  # it sets keys of other groups
 NEEDS = {
     "dataset/fasta": ["dataset.path=my.fasta"],
     "dataset/structures": ["dataset.path=chains"],
+    "dataset/table": ["dataset.path=my.csv"],
+    "dataset/text": ["dataset.path=my.jsonl"],
     "lens/tuned": ["lens.path=my_lens"],
 }
 ON_FILES = ("ec", "go_bp", "go_mf", "go_cc", "subcellular", "membrane", "secondary_structure", "fold", "contact")
 NEEDS |= {f"dataset/{name}": ["dataset.root=my_files"] for name in ON_FILES}
-OPTIONAL = ("probe",)  # none is chosen unless it is asked for
+OPTIONAL = ("probe", "exit")  # none is chosen unless it is asked for
 
 OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml") if path.parent != CONF)
 MODELS = [option for option in OPTIONS if option.startswith("model/")]
@@ -70,12 +72,25 @@ def test_every_option_belongs_to_an_entry_point(option: str) -> None:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_composes_and_every_group_of_its_entry_points_is_built(option: str) -> None:
+def test_every_option_composes_and_is_built(option: str) -> None:
+    group = option.partition("/")[0]
     for entry in _entries_with(option):
         config = _composed(entry, option)
-        for group in _groups_of(entry):
-            if group not in NO_OBJECT and (group in config or group not in OPTIONAL):
-                assert build(config, group) is not None
+        # A set of keys of other groups must leave all of them as they can be built.
+        for each in _built_groups(entry, config) if group in NO_OBJECT else [group]:
+            assert build(config, each) is not None
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_group_of_an_entry_point_is_built_as_it_stands(entry: str) -> None:
+    config = compose(entry)
+    for group in _built_groups(entry, config):
+        assert build(config, group) is not None
+
+
+def _built_groups(entry: str, config: DictConfig) -> list[str]:
+    groups = [group for group in _groups_of(entry) if group not in NO_OBJECT]
+    return [group for group in groups if group in config or group not in OPTIONAL]
 
 
 @pytest.mark.parametrize("option", OPTIONS)
