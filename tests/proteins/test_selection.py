@@ -234,3 +234,10 @@ def test_only_what_is_measured_is_counted() -> None:
         "c": {"sequences truncated": 1},
     }
     assert limited.changes == counts[kept.id]
+
+
+def test_copies_of_a_sequence_are_drawn_as_one_in_any_order() -> None:
+    records = [("b", "MKV"), ("c", "MKT"), ("a", "MKV"), ("d", "mkv")]
+    for order in (records, records[::-1]):
+        drawn = {each.id: each.copy_of for each in select(order, Rules(max_length=10)).proteins}
+        assert drawn == {"a": "a", "b": "a", "c": None, "d": "a"}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from plmdepth.report.contact_figure import contact_rows, write_contact_figure
-from plmdepth.report.contact_ranking import baselines, notes
+from plmdepth.report.contact_ranking import baselines, training_notes
 from plmdepth.report.style import wrapped
 from plmdepth.results.atomic import write_json
 
@@ -48,7 +48,6 @@ def result(**training: Any) -> dict[str, Any]:
             "range": "long",
             "proteins": {"train": 20, "valid": 20, "test": 7},
             "left_out": {"test": [left, near]},
-            "dropped": {"shorter than 25 residues": 3},
         },
         "training": {
             **{"pairs": 10, "pairs_available": 10, "layers_without_weight": [], "layers_not_converged": []},
@@ -90,11 +89,10 @@ def test_what_a_precision_is_held_against_is_told() -> None:
 
 
 def test_what_was_left_out_is_told() -> None:
-    assert list(notes(result())) == [
+    assert list(training_notes(result())) == [
         "2 proteins of test are left out: no contact",
-        "3 dropped: shorter than 25 residues",
     ]
-    told = list(notes(result(pairs=4, layers_without_weight=[1, 2], layers_not_converged=[0])))
+    told = list(training_notes(result(pairs=4, layers_without_weight=[1, 2], layers_not_converged=[0])))
     assert "4 of 10 training pairs are used (probe.max_pairs)" in told
     assert any(note.startswith("no head of layers 1, 2 has a weight, so their ranking is random") for note in told)
     assert "the fit did not end at layers 0 (0: separation alone)" in told

@@ -92,6 +92,11 @@ def result_of(**scalars: Any) -> dict[str, Any]:
     return {
         **{"scalars": known | scalars, "scalar_intervals": intervals, "task": task},
         "composition": {"proteins": 5000},
+        "provenance": {
+            "sequences_skipped": {"test: duplicate id": 2},
+            "letters_changed": {"test: lower case raised": 9},
+            "notes": ["8 ids of test have no sequence, first: 0032-a"],
+        },
     }
 
 
@@ -119,3 +124,9 @@ def test_the_terminal_shows_composition_below_the_answer(tmp_path: Path) -> None
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     (answer,) = (place for place, line in enumerate(lines) if line.startswith("  Layer 20 is the best"))
     assert lines[answer + 1].startswith("  Composition alone: 0.412 [0.390, 0.430]")
+    for note in (
+        "2 dropped: test: duplicate id",
+        "test: lower case raised: 9",
+        "8 ids of test have no sequence, first: ",
+    ):
+        assert any(line.startswith(f"  note: {note}") for line in lines)

@@ -1,7 +1,7 @@
 """Batches of proteins as an objective presents them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.utils.data import Dataset
@@ -43,6 +43,11 @@ class BatchedProteins(Dataset[Batch]):
         self._batches = token_budget_batches(lengths, tokens_per_batch, extra=0)
 
     @property
+    def proteins(self) -> Sequence[Protein]:
+        """All proteins."""
+        return self._proteins
+
+    @property
     def scopes(self) -> tuple[str, ...]:
         """The scopes of the objective."""
         return self._objective.scopes
@@ -60,4 +65,5 @@ class BatchedProteins(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         proteins = tuple(self._proteins[i] for i in self._batches[index])
-        return Batch(proteins, self._objective.present(proteins, self._spelling, self._seed))
+        example = self._objective.present(proteins, self._spelling, self._seed)
+        return Batch(proteins, replace(example, backbones=tuple(each.backbone for each in proteins)))

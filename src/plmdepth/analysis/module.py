@@ -11,8 +11,8 @@ from torch import Tensor
 from plmdepth.analysis.batches import Batch, BatchedProteins
 from plmdepth.language_models.checkpoints.placement import is_dispatched
 from plmdepth.language_models.layer_stack import LayerStack
-from plmdepth.metrics.accumulators import Accumulator, accumulator, bootstrap_weights
-from plmdepth.metrics.metric import Metric
+from plmdepth.metrics.accumulators import Accumulator, accumulator, bootstrap_weights, disjoint_groups
+from plmdepth.metrics.metric import N_GROUPS, Metric, Statistics
 from plmdepth.objectives.objective import Example
 from plmdepth.proteins.memory import reading
 from plmdepth.proteins.protein import Protein
@@ -44,6 +44,8 @@ class AnalysisModule(LightningModule):
             accumulator(metric.reduction, (len(metric.quantities), stack.n_layers + 1)) for _ in batches.scopes
         ]
         self.scoped_modules = torch.nn.ModuleList(self.scoped)  # so that the trainer moves them to its device
+        self.statistics = metric.statistics(stack)
+        self._groups = disjoint_groups(batches.proteins, seed, N_GROUPS) if self.statistics else {}
         self.residues = 0
         self._stack, self._metric, self._batches = stack, metric, batches
         self._sequences, self._seed = sequences, seed
@@ -68,6 +70,8 @@ class AnalysisModule(LightningModule):
         weights = bootstrap_weights(batch.proteins, self._seed).to(values.curves.device)
         self.curves.update(values.curves, weights)
         self._update_scopes(batch.example.scopes, values.curves, weights)
+        if self.statistics is not None:
+            self.statistics.update(values.curves, torch.tensor([self._groups[each.id] for each in batch.proteins]))
         if values.matrices is not None:
             self.matrices.update(values.matrices, weights)
         self.residues += sum(len(protein) for protein in batch.proteins)
@@ -83,7 +87,7 @@ class AnalysisModule(LightningModule):
         """Put together what several processes have measured; all of them must come here after the run."""
         self.residues = int(total(torch.tensor(self.residues)))
         for part in self.modules():
-            if isinstance(part, Accumulator):
+            if isinstance(part, Accumulator | Statistics):
                 part.process_group = group()  # `compute` reduces over it
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002

@@ -18,7 +18,7 @@ from plmdepth.analysis.module import AnalysisModule
 from plmdepth.analysis.tables import CurveLabels, curve_table, matrix_table, scalar_table
 from plmdepth.cells.cell import Cell, Findings
 from plmdepth.cells.context import RunContext
-from plmdepth.cells.inputs import check_objective, inputs_of
+from plmdepth.cells.inputs import check_dataset, check_objective, inputs_of
 from plmdepth.controls.control import Control
 from plmdepth.errors import InputError
 from plmdepth.language_models.language_model import LanguageModel
@@ -87,7 +87,8 @@ class Analysis(Cell):
         model = run.control.model(run.model.resolved())
         check_objective(model, run.objective)
         check_head(run.asked, run.option, model.predicts)
-        proteins = inputs_of(model, run.dataset.proteins(model.max_length, run.seed))
+        check_dataset(model, run.dataset)
+        proteins = inputs_of(model, run.dataset.proteins(model.max_length, run.seed), run.asked.reads_backbones)
         return cls(
             model=model,
             dataset=run.dataset,
@@ -106,17 +107,26 @@ class Analysis(Cell):
         """Measure the cell; write curves, matrices and sequences."""
         stack = self.control.stack(load_stack(self.model, self.seed))
         check_head(self.metric, self.metric_name, stack.anatomy.head is not None)
+        return replace(self, metric=self.metric.bound(stack))._measured(stack, staging)
+
+    def _measured(self, stack: LayerStack, staging: Path) -> Findings | None:
         module = _measure(self, stack, staging / "sequences.parquet")
         estimate = module.curves.compute()
         pairs = module.matrices.compute() if self.metric.matrices else None
+        more = module.statistics.compute() if module.statistics else {}
         if not is_first():
             return None
         scoped = _scoped_estimates(self, module)
         pq.write_table(_curves(self, stack, {"": estimate, **scoped}), staging / "curves.parquet")
-        if pairs:
-            save_file(matrix_table(pairs, self.metric.matrices), staging / "matrices.safetensors")
+        matrices = matrix_table(pairs, self.metric.matrices) if pairs else {}
+        if module.statistics:
+            matrices |= {name: table.cpu().numpy() for name, table in module.statistics.tables().items()}
+        if matrices:
+            save_file(matrices, staging / "matrices.safetensors")
         meaningless = self.metric.meaningless(stack)
         found = scalar_table(estimate, pairs, self.metric, stack.n_layers, meaningless)
+        found["scalars"] |= more
+        found["scalar_intervals"] |= dict.fromkeys(more)
         # Matrices are kept over all sequences alone, so a scope has no scalars where they need them.
         scopes = {
             name: {} if self.metric.matrices else scalar_table(each, None, self.metric, stack.n_layers, meaningless)
@@ -129,7 +139,11 @@ class Analysis(Cell):
             residues_measured=module.residues,
             sequences_skipped=Counter(record.kind for record in self.proteins.skipped),
             letters_changed=self.proteins.changes,
-            notes=[*stack.notes, *self.model.length_notes(len(each) for each in self.proteins.proteins)],
+            notes=[
+                *self.proteins.notes,
+                *stack.notes,
+                *self.model.length_notes(len(each) for each in self.proteins.proteins),
+            ],
         )
         sections = {"scopes": scopes, "quantities": self.metric.described(stack)}
         return Findings(found["scalars"], found["scalar_intervals"], measured, sections)

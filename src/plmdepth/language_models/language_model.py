@@ -42,6 +42,7 @@ class LanguageModel(ABC):
         modality: what the model reads of a protein: its residues, its structure tokens, or both.
         placement: where the weights lie while it runs: ``memory``; ``disk``, a layer at a time in memory; or ``auto``,
             spread over GPUs, memory and disk.
+        reads: ``residues``, or ``text`` by the tokenizer beside the weights, for language models of English.
         miniature: toy width and depth with random weights, to try a whole path in seconds.
         card: what the tables of models say beside its size: ``title`` of its row, what it ``reads`` of a protein, the
             ``licence`` of the weights, and the ``source`` of that statement.
@@ -61,6 +62,7 @@ class LanguageModel(ABC):
     attention: Literal["sdpa", "eager"] = "eager"
     modality: Modality = "sequence"
     placement: Literal["memory", "disk", "auto"] = "memory"
+    reads: Literal["residues", "text"] = "residues"
     miniature: bool = False
     card: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -151,7 +153,8 @@ class LanguageModel(ABC):
 
     def facts(self) -> dict[str, Any]:
         """Return what determines the model's numbers, beside its weights: not where they come from, nor how fast."""
-        return {key: value for key, value in asdict(self).items() if key not in _NOT_FACTS}
+        left_out = _NOT_FACTS | ({"reads"} if self.reads == "residues" else set())
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
 
     @property
     def torch_dtype(self) -> torch.dtype:

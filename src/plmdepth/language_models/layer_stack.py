@@ -128,6 +128,13 @@ class LayerStack:
         return width
 
     @property
+    def n_heads(self) -> int:
+        """Attention heads a layer."""
+        config: Any = self.module.config
+        heads: int = config.num_attention_heads
+        return heads
+
+    @property
     def n_parameters(self) -> int:
         """Number of parameters of the whole model."""
         return sum(parameter.numel() for parameter in self.module.parameters())

@@ -23,6 +23,7 @@ from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.size import check_memory
 from plmdepth.language_models.spelling.published import TOKENIZER_FILES, VOCABULARY_FILES
+from plmdepth.language_models.spelling.text import TextSpelling
 
 _BLOCK = 1 << 20
 _BESIDE = (
@@ -48,6 +49,8 @@ def load_stack(model: LanguageModel, seed: int) -> LayerStack:
     check_memory(model)
     if model.placement != "memory" and model.weights == "random":
         raise InputError(f"model.placement={model.placement} reads weights from files; random ones are made in memory")
+    if model.reads == "text" and model.weights == "random":
+        raise InputError(f"{model.name} reads text by the tokenizer beside its weights; give model.weights=PATH")
     if model.weights == "random":
         module = _random(model, seed)
         return LayerStack(module=module, anatomy=model.anatomy(module), spelling=model.spelling)
@@ -59,7 +62,9 @@ def load_stack(model: LanguageModel, seed: int) -> LayerStack:
     return LayerStack(
         module=loaded.module,
         anatomy=anatomy if loaded.has_head else replace(anatomy, head=None),
-        spelling=model.published_spelling(place),
+        spelling=TextSpelling.of(model.spelling, place, model.max_length, model.name)
+        if model.reads == "text"
+        else model.published_spelling(place),
         notes=loaded.notes,
     )
 

@@ -134,10 +134,17 @@ def accumulator(reduction: Reduction, shape: tuple[int, ...]) -> Accumulator:
     return {"mean": MeanAccumulator, "max": MaxAccumulator}[reduction](shape)
 
 
-def bootstrap_weights(proteins: Sequence[Protein], seed: int, n_replicates: int = N_REPLICATES) -> Tensor:
-    """Return Poisson(1) weights ``[replicate, sequence]``, each column from (seed, sequence) alone.
+def disjoint_groups(proteins: Sequence[Protein], seed: int, n_groups: int) -> dict[str, int]:
+    """Return the group of every protein by its id: groups are of one size, give or take one, and no order decides."""
+    keys = [keyed_generator(seed, "group", f"{each.id}\t{each.sequence}").random() for each in proteins]
+    return {proteins[index].id: rank % n_groups for rank, index in enumerate(np.argsort(keys))}
 
-    Proteins of one sequence have one column, whatever their ids: they are one cluster.
+
+def bootstrap_weights(proteins: Sequence[Protein], seed: int, n_replicates: int = N_REPLICATES) -> Tensor:
+    """Return Poisson(1) weights ``[replicate, sequence]``, each column from (seed, id, sequence) alone.
+
+    Proteins of one sequence are drawn by one id (`Protein.copy_of`), so that they have one column: they are one cluster.
     """
-    columns = [keyed_generator(seed, "bootstrap", each.sequence).poisson(1.0, n_replicates) for each in proteins]
+    keys = [f"{each.copy_of or each.id}\t{each.sequence}" for each in proteins]
+    columns = [keyed_generator(seed, "bootstrap", key).poisson(1.0, n_replicates) for key in keys]
     return torch.from_numpy(np.stack(columns, axis=1)).double()

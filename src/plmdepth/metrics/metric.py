@@ -6,11 +6,12 @@ those values over the data; nothing in a metric knows of files, plots or trackin
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric as AccumulatingMetric
 
 from plmdepth.errors import InputError
 from plmdepth.language_models.layer_stack import LayerStack, Observer
@@ -22,6 +23,9 @@ Curves = Mapping[tuple[str, str], Tensor]
 
 Reduction = Literal["mean", "max"]
 """How values of sequences become one value of the data set."""
+
+N_GROUPS = 10
+"""Disjoint subsets of the inputs, whose spread some statistics report (Hart et al. 2025)."""
 
 
 class Values(NamedTuple):
@@ -36,6 +40,22 @@ class Values(NamedTuple):
     matrices: Tensor | None = None
 
 
+class Statistics(AccumulatingMetric, ABC):
+    """Numbers of the data set that do not follow from mean curves."""
+
+    @abstractmethod
+    def update(self, curves: Tensor, groups: Tensor) -> None:
+        """Add sequences: their curves ``[sequence, quantity, layer]``, and which of `N_GROUPS` subsets each is in."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """Return scalars."""
+
+    @abstractmethod
+    def tables(self) -> dict[str, Tensor]:
+        """Return what is kept beside the matrices of the record, by ``<quantity>/<component>``."""
+
+
 class Metric(ABC):
     """A measurement of a stack on batches."""
 
@@ -47,6 +67,9 @@ class Metric(ABC):
 
     needs_head: ClassVar[bool] = True
     """Whether it reads predictions, so that a model without a head cannot be measured."""
+
+    reads_backbones: ClassVar[bool] = False
+    """Whether it reads where residues are, though the model does not."""
 
     @property
     @abstractmethod
@@ -66,6 +89,14 @@ class Metric(ABC):
     def prepared(self, stack: LayerStack, examples: Iterable[Example]) -> Self:  # noqa: ARG002 (most need nothing)
         """Return the metric with what it must know of the whole data set first, the mean states say."""
         return self
+
+    def bound(self, stack: LayerStack) -> Self:  # noqa: ARG002 (most are the same for all models)
+        """Return the metric for a model, whose heads may be among its components."""
+        return self
+
+    def statistics(self, stack: LayerStack) -> Statistics | None:  # noqa: ARG002 (most metrics have none)
+        """Return what accumulates numbers that do not follow from mean curves."""
+        return None
 
     @abstractmethod
     def measure(self, stack: LayerStack, example: Example) -> Values:
@@ -154,6 +185,10 @@ class Suite(Metric):
 
     name: ClassVar[str] = "suite"
     metrics: Mapping[str, ObservingMetric]
+
+    def bound(self, stack: LayerStack) -> Self:
+        """Return the suite of all metrics for a model."""
+        return replace(self, metrics={name: metric.bound(stack) for name, metric in self.metrics.items()})
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:

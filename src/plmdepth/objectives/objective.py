@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from plmdepth.language_models.spelling.spelling import Spelling, Tokens
-from plmdepth.proteins.protein import CANONICAL, Protein
+from plmdepth.proteins.protein import CANONICAL, Backbone, Protein
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Example:
         targets: per sequence, the 0-based positions of the residues that are predicted, in the order of their rows.
         weights: per sequence, the weight of its loss, ``[batch]``.
         scopes: per sequence, which of the objective's scopes it belongs to; none where it has no scopes.
+        backbones: per sequence, its coordinates in the order of the protein; for measurements, no model reads these.
+        shown: the tokens with nothing hidden; None where the model reads them so anyway, or cannot.
     """
 
     tokens: Tokens
@@ -32,25 +34,33 @@ class Example:
     targets: tuple[tuple[int, ...], ...]
     weights: Tensor
     scopes: tuple[str, ...] = ()
+    backbones: tuple[Backbone | None, ...] = ()
+    shown: Tokens | None = None
+
+    def whole(self) -> "Example":
+        """Return the batch as the model reads it when nothing is hidden; a decoder reads what it is given."""
+        return self if self.shown is None else replace(self, tokens=self.shown)
 
     def sequence(self, row: int) -> "Example":
         """Return one sequence alone, without its padding."""
         only, kept = slice(row, row + 1), self.tokens.attended[row]
         rows = {name: getattr(self, name)[only, kept] for name in ("labels", "scored", "context")}
-        same = {name: getattr(self, name)[only] for name in ("targets", "weights", "scopes")}
-        return Example(tokens=self.tokens.sequence(row), **same, **rows)
+        same = {name: getattr(self, name)[only] for name in ("targets", "weights", "scopes", "backbones")}
+        shown = None if self.shown is None else self.shown.sequence(row)
+        return Example(tokens=self.tokens.sequence(row), shown=shown, **same, **rows)
 
     def to(self, device: torch.device | str) -> "Example":
         """Return the batch on another device."""
         move = {name: getattr(self, name).to(device) for name in ("labels", "scored", "context", "weights")}
-        return replace(self, tokens=self.tokens.to(device), **move)
+        shown = None if self.shown is None else self.shown.to(device)
+        return replace(self, tokens=self.tokens.to(device), shown=shown, **move)
 
 
 class Objective(Protocol):
     """Presents proteins to a model. Its draws depend on (seed, sequence) alone."""
 
     @property
-    def name(self) -> Literal["autoregressive", "masked", "diffusion"]:
+    def name(self) -> Literal["autoregressive", "masked", "diffusion", "whole"]:
         """The objective's name."""
 
     @property
@@ -85,4 +95,5 @@ def hide_targets(
         context=presented.context,
         targets=tuple(spelling.in_order(positions) for positions in targets),
         weights=torch.tensor(weights, dtype=torch.float32),
+        shown=tokens if presented.tokens.source is None else None,
     )

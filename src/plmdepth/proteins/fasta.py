@@ -137,5 +137,6 @@ def _is_rest_of_header(lines: Sequence[str]) -> bool:
         return False
     words = lines[0].split()
     if len(words) > 1:
-        return any(len(word) != len(words[0]) for word in words[:-1]) or len(words[-1]) > len(words[0])
+        uneven = any(len(word) != len(words[0]) for word in words[:-1]) or len(words[-1]) > len(words[0])
+        return uneven or not all(word.isalpha() for word in words)
     return lines[0].islower() and len(lines[0]) < len(lines[1])

@@ -28,6 +28,8 @@ class Protein:
         structure_alphabet: what the codes mean.
         backbone: coordinates, made read-only; None where they are not known. Proteins that differ in nothing else are
             equal.
+        copy_of: where several proteins of a run have this sequence, the one id that all of them are drawn by: they are
+            one cluster of the bootstrap.
     """
 
     id: str
@@ -35,6 +37,7 @@ class Protein:
     structure_tokens: tuple[int, ...] | None = field(default=None, kw_only=True, repr=False)
     structure_alphabet: StructureAlphabet = field(default="dplm2", kw_only=True, repr=False)
     backbone: Backbone | None = field(default=None, kw_only=True, repr=False, compare=False)
+    copy_of: str | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.backbone is not None:

@@ -102,11 +102,22 @@ def select(
         raise InputError(f"no protein is left to measure: all {len(skipped)} records were skipped, {_why(skipped)}")
     changes = sum((usable.changes for usable in kept), Counter())
     return ProteinSet(
-        tuple(usable.protein for usable in kept),
+        with_copies_named([usable.protein for usable in kept]),
         tuple(skipped),
         dict(sorted(changes.items())),
         nucleotide_notes([usable.protein.sequence for usable in kept]),
         tuple(usable.place for usable in kept),
+    )
+
+
+def with_copies_named(proteins: Sequence[Protein]) -> tuple[Protein, ...]:
+    """Return proteins that know by which id they are drawn where several have one sequence: the alphabetically first."""
+    ids: dict[str, list[str]] = {}
+    for protein in proteins:
+        ids.setdefault(protein.sequence, []).append(protein.id)
+    return tuple(
+        replace(protein, copy_of=min(ids[protein.sequence])) if len(ids[protein.sequence]) > 1 else protein
+        for protein in proteins
     )
 
 

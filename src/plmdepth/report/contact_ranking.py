@@ -7,6 +7,7 @@ import pandas as pd
 from rich.console import Console
 
 from plmdepth.report.ranking import answers, ranking_table
+from plmdepth.report.terminal import notes
 from plmdepth.results.record import Record
 
 
@@ -20,7 +21,7 @@ def print_contact_ranking(record: Record, console: Console) -> None:
     console.print("  ±: half of the 95 % interval over proteins; all layers are in layers.csv", highlight=False)
     for sentence in [*baselines(record.result), *answers(record.result, task["metric"])]:
         console.print(f"  {sentence}", highlight=False, soft_wrap=True)
-    for sentence in notes(record.result):
+    for sentence in [*notes(record, "dropped"), *training_notes(record.result)]:
         console.print(f"  note: {sentence}", style="yellow", highlight=False, soft_wrap=True)
     console.print(f"  record: {record.folder}", highlight=False, soft_wrap=True)
 
@@ -41,14 +42,12 @@ def baselines(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def notes(result: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what was left out on the way."""
+def training_notes(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was left out of the fit and of the test."""
     task, training = result["task"], result["training"]
     for each in task["left_out"]["test"]:
         if (each["quantity"], each["component"]) == (task["metric"], task["range"]):
             yield f"{each['proteins']} proteins of test are left out: {each['reason']}"
-    for reason, count in task["dropped"].items():
-        yield f"{count} dropped: {reason}"
     if training["pairs"] < training["pairs_available"]:
         yield f"{training['pairs']} of {training['pairs_available']} training pairs are used (probe.max_pairs)"
     if training["layers_without_weight"]:

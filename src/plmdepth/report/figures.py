@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from plmdepth.report.head_figure import RATIO_COUNTS, draw_heads, draw_ratio_counts, has_heads
 from plmdepth.report.quantities import Quantities, Shown, matrix_of, meaningless, shown, title_of
 from plmdepth.report.scope_figure import draw_scopes
 from plmdepth.report.style import COLOURS, STYLE, overall, save, set_scale, subtitle, wrapped
@@ -66,10 +67,18 @@ def write_figures(
         written += save(draw_scopes(rows, known), folder / f"{metric}_by_scope")
     for metric, rows in curves.groupby("metric", sort=False):
         name = str(metric)
+        if has_heads(rows):
+            title = f"{name.replace('_', ' ').capitalize()}: heads (dots) and their mean\n{subtitle(rows)}"
+            written += save(draw_heads(rows, title), folder / name)
+            continue
         title = f"{title_of(known, name)}\n{subtitle(rows)}; bands: 95 % intervals"
         reasons = meaningless({name: known.get(name, {})}).items()
         note = "\n".join(fill(f"{scalar} means nothing here: {why}", 90) for scalar, why in reasons)
         written += save(draw(rows, title, panels_of(shown(known, rows)), note), folder / name)
+    if RATIO_COUNTS in matrices:
+        title = f"What heads read: position (above 1) or keys (below)\n{subtitle(curves)}"
+        written += save(draw_ratio_counts([("", matrices[RATIO_COUNTS])], title), folder / "ratio_by_layer")
+    matrices = {name: matrix for name, matrix in matrices.items() if name != RATIO_COUNTS}
     if matrices:
         title = f"Pairs of layers\n{subtitle(curves)}"
         written += save(draw_matrices(matrices, title, known), folder / "matrices")

@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from plmdepth.report.terminal import notes
 from plmdepth.results.record import Record
 
 _SHOWN = 10
@@ -27,6 +28,8 @@ def print_ranking(record: Record, console: Console) -> None:
     found = [*answers(record.result, task["metric"], compared), *still_falling(record.result)]
     for sentence in [*found, *composition_alone(record.result, task["metric"])]:
         console.print(f"  {sentence}", highlight=False, soft_wrap=True)
+    for sentence in notes(record, "dropped"):
+        console.print(f"  note: {sentence}", style="yellow", highlight=False, soft_wrap=True)
     missing = task["classes_without_a_positive_in_train"]
     if missing:
         console.print(f"  note: {len(missing)} classes are never true in train and cannot be learnt", style="yellow")

@@ -107,8 +107,8 @@ def numbers(values: Sequence[float], *, bounded: bool = False) -> list[str]:
         values: of the column.
         bounded: whether they lie between two ends.
 
-    >>> numbers([154.982, 1.469]), numbers([0.25, 0.0]), numbers([0.034, 0.0000004]), numbers([0.5], bounded=True)
-    (['155.0', '1.5'], ['0.250', '0.000'], ['3.40e-02', '4.00e-07'], ['0.500'])
+    >>> numbers([154.982, 1.469]), numbers([4.6, 0.25, 0.0]), numbers([0.034, 0.0000004]), numbers([0.5], bounded=True)
+    (['154.98', '1.47'], ['4.600', '0.250', '0.000'], ['3.40e-02', '4.00e-07'], ['0.500'])
     """
     sizes = sorted(abs(value) for value in values if value != 0)
     if not sizes:
@@ -184,10 +184,10 @@ def scope_answers(record: Record) -> Sequence[str]:
     return lines
 
 
-def notes(record: Record) -> Sequence[str]:
+def notes(record: Record, left_out: str = "skipped") -> Sequence[str]:
     """Return what was left out or changed on the way."""
     provenance = record.result["provenance"]
-    skipped = [f"{count} skipped: {reason}" for reason, count in provenance["sequences_skipped"].items()]
+    skipped = [f"{count} {left_out}: {reason}" for reason, count in provenance["sequences_skipped"].items()]
     changed = [f"{kind}: {count}" for kind, count in provenance["letters_changed"].items()]
     return [*skipped, *changed, *provenance.get("notes", ())]
 

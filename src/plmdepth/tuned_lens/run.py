@@ -111,7 +111,7 @@ class LensCell(Cell):
             sequences_measured=len(proteins.held_out),
             sequences_skipped=Counter(record.kind for record in self.proteins.skipped),
             letters_changed=self.proteins.changes,
-            notes=stack.notes,
+            notes=[*self.proteins.notes, *stack.notes],
         )
         return Findings(
             scalars={f"mean_{name}": sum(values) / len(values) for name, values in layers.items()},

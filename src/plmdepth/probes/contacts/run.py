@@ -216,6 +216,7 @@ def _findings(
         sequences_measured=sum(len(members) for members in task.splits.values()),
         sequences_skipped=task.dropped,
         letters_changed=task.changes,
+        notes=task.notes,
     )
     return Findings(
         scalars={name: value for name, (value, _) in found.items()},

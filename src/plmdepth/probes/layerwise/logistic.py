@@ -215,7 +215,7 @@ def _start(problem: _Problem) -> Tensor:
 
 @torch.no_grad()
 def _minimised(problem: _Problem, start: Tensor, strength: float, steps: int, close: float) -> tuple[Tensor, bool]:
-    """Return the parameters after so many steps, or with no derivative above ``close``, and whether they converged."""
+    """Return the parameters once no derivative is above ``close``, or after ``steps``, and whether they converged."""
     if not len(start):
         return start, True
     sums, n, root = problem.sums, problem.weights.sum(), problem.root(start, strength)

@@ -174,5 +174,6 @@ def _findings(
         sequences_measured=sum(len(members) for members in task.splits.values()),
         sequences_skipped=task.dropped,
         letters_changed=task.changes,
+        notes=task.notes,
     )
     return Findings(scalars, intervals, measured, {"task": about, "composition": composition.facts(), **fitting})

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from plmdepth.errors import InputError
 from plmdepth.proteins.selection import LengthPolicy, ProteinSet, Rules, Structures, select
@@ -22,6 +22,8 @@ class Dataset(ABC):
         tokens_per_batch: most tokens in a padded batch; changes speed and memory, never a number.
     """
 
+    holds_text: ClassVar[bool] = False
+    """Whether its records are natural text."""
     name: str
     max_length: int | None = None
     length_policy: LengthPolicy = "error"
