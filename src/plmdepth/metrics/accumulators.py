@@ -143,7 +143,7 @@ def disjoint_groups(proteins: Sequence[Protein], seed: int, n_groups: int) -> di
 def bootstrap_weights(proteins: Sequence[Protein], seed: int, n_replicates: int = N_REPLICATES) -> Tensor:
     """Return Poisson(1) weights ``[replicate, sequence]``, each column from (seed, id, sequence) alone.
 
-    Proteins of one sequence are drawn by one id (`Protein.copy_of`), so that they have one column: they are one cluster.
+    Proteins of one sequence are drawn by one id (`Protein.copy_of`) and have one column: they are one cluster.
     """
     keys = [f"{each.copy_of or each.id}\t{each.sequence}" for each in proteins]
     columns = [keyed_generator(seed, "bootstrap", key).poisson(1.0, n_replicates) for key in keys]

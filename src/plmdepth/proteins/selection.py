@@ -111,7 +111,7 @@ def select(
 
 
 def with_copies_named(proteins: Sequence[Protein]) -> tuple[Protein, ...]:
-    """Return proteins that know by which id they are drawn where several have one sequence: the alphabetically first."""
+    """Return proteins that know, where several have one sequence, by which id they are drawn: the first in order."""
     ids: dict[str, list[str]] = {}
     for protein in proteins:
         ids.setdefault(protein.sequence, []).append(protein.id)
