@@ -17,7 +17,7 @@ def test_the_layers_are_ranked_and_drawn(tmp_path: Path, capsys: pytest.CaptureF
     assert f"Layer {best} is the best on validation" in shown
     assert "…" not in shown
     assert f"leave early: python analyze.py exit=early probe_run={folder.relative_to(tmp_path)}" in shown
-    assert {path.stem for path in (folder / "figures").iterdir()} == {"probe", "training"}
+    assert {path.stem for path in (folder / "figures").iterdir()} == {"probe"}
     layers = pd.read_csv(folder / "layers.csv")
     assert layers["layer"][0] == best
     assert sorted(layers["layer"]) == list(range(13))
@@ -66,7 +66,7 @@ def test_heads_are_put_on_chosen_layers(tmp_path: Path, capsys: pytest.CaptureFi
     assert "…" not in shown
     assert "leave early" not in shown  # that needs heads on all layers
     assert sorted(pd.read_csv(folder / "layers.csv")["layer"]) == [0, 6, 12]
-    assert {path.stem for path in (folder / "figures").iterdir()} == {"probe", "training"}
+    assert {path.stem for path in (folder / "figures").iterdir()} == {"probe"}
     wrong = refusal(capsys, tmp_path, "train", "probe=linear", "dataset=demo_family", *FEW, "probe.layers=[3,13]")
     assert wrong == "error: probe.layers: there is no layer 13; choose among 0 (the embedding) to 12"
 

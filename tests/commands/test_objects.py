@@ -158,7 +158,6 @@ def test_one_value_stands_for_a_list_of_one(group: str, overrides: list[str], va
         ("metric", "+metric._partial_=true", "unknown key metric._partial_; options have plain names"),
         ("trainer", "trainer._partial_=false", "unknown key trainer._partial_; options have plain names"),
         ("probe", "++probe.factor=0.5", "probe.factor: no probe is chosen that it could belong to; add probe=OPTION"),
-        ("probe", "++probe=3", "probe: no probe is chosen that it could belong to; add probe=OPTION or leave it out"),
     ],
 )
 def test_nothing_but_this_package_is_built(group: str, override: str, message: str) -> None:

@@ -56,7 +56,8 @@ def _show_lens(record: Record, console: Console) -> None:
 
 def _show_heads(record: Record, console: Console) -> None:
     print_ranking(record, console)
-    if record.curves["value"].notna().groupby(record.curves["layer"]).any().all():  # each layer has a head
+    curves = record.curves.dropna(subset=["value"])
+    if curves["layer"].nunique() == curves["n_layers"].iloc[0] + 1:  # each layer has a head
         use = command("analyze.py", exit="early", probe_run=record.folder)
         console.print(f"  leave early: {use}", highlight=False, markup=False, soft_wrap=True)
 
