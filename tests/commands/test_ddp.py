@@ -94,7 +94,7 @@ def test_the_first_process_alone_writes_and_prints(alone: Path, together: tuple[
 
 def test_two_processes_train_the_heads_of_one(tmp_path: Path) -> None:
     quick = ("probe.epochs=2", "probe.batch_size=16", "probe.n_replicates=10", "dataset.train_size=300")
-    arguments = ("probe=linear", "dataset=demo_family", *FEW[1:], *quick)
+    arguments = ("probe=mlp", "dataset=demo_family", *FEW[1:], *quick)
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()

@@ -107,7 +107,7 @@ def measurements() -> dict[str, Any]:
 def refused(stack: LayerStack, example: Example) -> Iterator[str]:
     for name, metric in measurements().items():
         try:
-            metric.prepared(stack, [example]).measure(stack, example)
+            metric.bound(stack).prepared(stack, [example]).measure(stack, example)
         except InputError:
             yield name
 

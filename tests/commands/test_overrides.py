@@ -140,6 +140,7 @@ def test_a_key_unlike_any_other_is_answered_with_every_key_once(conf: Path) -> N
         ("analyze", ["training.steps=3"], "training.steps=3 is an option of train.py; run python train.py training.s"),
         (
             "analyze",
+            ["experiment=pretrain_tiny"],
             "experiment=pretrain_tiny is an option of train.py; run python train",
         ),
         ("train", ["metric=suite"], "metric=suite is an option of analyze.py; run python analyze.py metric=suite"),

@@ -176,9 +176,9 @@ def test_residues_get_a_letter_each(tmp_path: Path, home: Path, capsys: pytest.C
     fasta = home / "packed.fasta.gz"
     capsys.readouterr()
     for target in ("letters.csv", "letters.parquet"):
-        given = (f"predict={fasta}", "exit.threshold=0.9", "exit.residue_share=0.4", f"predict_to={target}")
+        given = (f"predict={fasta}", "exit.threshold=0.999", "exit.residue_share=0.4", f"predict_to={target}")
         assert invoke(tmp_path, "analyze", PREDICT, f"probe_run={run}", *given) == 0
-    assert "a protein leaves when 40% of its residues have confidence 0.9, else" in capsys.readouterr().out
+    assert "a protein leaves when 40% of its residues have confidence 0.999, else" in capsys.readouterr().out
     table, whole = pd.read_csv(tmp_path / "letters.csv"), pd.read_parquet(tmp_path / "letters.parquet")
     columns = ["id", "labels", "mean_probability", "probabilities", "layer", "layers_computed"]
     assert table.columns.tolist() == whole.columns.tolist() == columns

@@ -112,11 +112,10 @@ def licences(found: Sequence[Entry]) -> list[str]:
 
 
 def measurements(found: Sequence[Entry], conf: Path) -> list[str]:
-    """Return the table of what applies to which family: a row for all that are alike."""
+    """Return the table of what applies to which family that reads proteins: a row for all that are alike."""
     alike: dict[tuple[str, ...], list[str]] = {}
-    for family, members in groupby(
-        (each for each in found if each.model.weights != "bundled"), lambda e: e.model.family
-    ):
+    proteins = (each for each in found if each.model.weights != "bundled" and each.model.reads == "residues")
+    for family, members in groupby(proteins, lambda each: each.model.family):
         model = next(members).model
         parts: list[dict[str, Any]] = (
             [{"part": part} for part in ("decoder", "encoder")] if hasattr(model, "part") else [{}]

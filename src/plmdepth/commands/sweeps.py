@@ -64,8 +64,11 @@ def scales(conf: Path, option: str) -> list[str]:
 
 
 def every_scale(conf: Path) -> list[str]:
-    """Return every option of ``conf/model`` that is not a family's own name."""
-    return sorted(path.stem for path in conf.glob("model/*.yaml") if _read(path).get("name", path.stem) == path.stem)
+    """Return every option of ``conf/model`` that reads proteins and is not a family's own name."""
+    options = {path.stem: _read(path) for path in conf.glob("model/*.yaml")}
+    return sorted(
+        option for option, keys in options.items() if keys.get("name", option) == option and keys.get("reads") != "text"
+    )
 
 
 def plan(conf: Path, entry: str, overrides: Sequence[str]) -> Table:

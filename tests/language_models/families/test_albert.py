@@ -53,6 +53,7 @@ FAMILY = FamilyCase(
     parameters={
         "prot_albert": 206_368_944 - (30_000 - 34) * 129 + (40_000 - 512) * 128,
         "albert_xxlarge": 206_368_944,
+        "albert_xxlarge_text": 206_368_944,
     },
 )
 

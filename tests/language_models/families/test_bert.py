@@ -28,7 +28,13 @@ FAMILY = FamilyCase(
     values=("attention.self.value", 1),
     norms=lambda block: (block.attention.output.LayerNorm, block.output.LayerNorm),
     # as transformers' language model has them, without pooling and the head for sentences; the tied decoder counts once
-    parameters={"prot_bert": 419_933_214, "prot_bert_bfd": 419_933_214, "bert_base": 109_514_298},
+    parameters={
+        "prot_bert": 419_933_214,
+        "prot_bert_bfd": 419_933_214,
+        "bert_base": 109_514_298,
+        "bert_base_text": 109_514_298,
+        "minilm_l6": 22_744_506,
+    },
 )
 
 # vocab.txt as published with ProtBERT

@@ -63,6 +63,7 @@ FAMILY = FamilyCase(
         "prot_t5_xl_bfd": 2_818_830_336,
         "prost_t5": 2_818_830_336 + 22 * 1024,
         "t5_3b": 2_851_598_336,
+        "t5_3b_text": 1_240_909_824,  # the encoder alone
         # no published count; their heads of 144 rows are counted as tied here, as transformers ties them
         "ankh_base": 736_343_040,
         "ankh_large": 1_878_483_968,

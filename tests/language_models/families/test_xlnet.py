@@ -29,7 +29,7 @@ FAMILY = FamilyCase(
     },
     values=None,
     norms=lambda block: (block.rel_attn.layer_norm, block.ff.layer_norm),
-    parameters={"prot_xlnet": 409_413_669, "xlnet_large": 360_300_800},
+    parameters={"prot_xlnet": 409_413_669, "xlnet_large": 360_300_800, "xlnet_large_text": 360_300_800},
 )
 
 CLOSE = {"rtol": 0, "atol": 1e-5}

@@ -142,7 +142,7 @@ def test_a_class_that_train_lacks_is_missed_and_breaks_nothing() -> None:
 
 
 def test_every_split_but_train_is_scored_by_every_score_of_the_task() -> None:
-    for kind in METRICS:
+    for kind in ("multiclass", "multilabel", "residue"):
         found = measured(task_of(kind, train=30))
         assert [split.name for split in found.splits] == ["valid", "test"]
         for split in found.splits:

@@ -160,8 +160,14 @@ def check_task(task: Task, recipe: HeadRecipe) -> None:
     """Refuse a probe whose settings are for labels of residues on a task that has none, and labels that never vary.
 
     Raises:
-        InputError: they are, and the labels are of proteins; or all labels of train, valid or test are the same.
+        InputError: they are, and the labels are of proteins; or the labels are measurements; or all labels of train,
+            valid or test are the same.
     """
+    if task.is_regression:
+        raise InputError(
+            f"dataset={task.name}: the labels are measurements, and probes read classes; say dataset.task=classification "
+            "where they are classes"
+        )
     if recipe.residues_only and task.kind != "residue":
         raise InputError(f"probe={recipe.name} does not fit dataset={task.name}; use probe=linear or mlp")
     for split in (split for split in ("train", "valid", "test") if split in task.splits):
