@@ -15,6 +15,7 @@ from plmdepth.commands.model_tables import PAGES, Entry, entries, filled
 from plmdepth.commands.objects import build
 from plmdepth.controls.dead_layers import DeadLayers
 from plmdepth.errors import InputError
+from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.language_models.weights import load_stack
 from plmdepth.objectives.objective import Example
@@ -123,7 +124,7 @@ def allowed(row: Sequence[str]) -> set[str]:
 @pytest.mark.parametrize(("name", "row"), MEASURED, ids=[name for name, _ in MEASURED])
 def test_what_is_refused_is_documented(name: str, row: list[str]) -> None:
     family, *part = re.findall("`([^`]+)`", name)
-    model = next(entry.model for entry in by_name().values() if entry.model.family == family)
+    model = next(model for model in of_proteins() if model.family == family)
     changes = dict(each.removeprefix("model.").split("=") for each in part)
     stack = load_stack(replace(model, miniature=True, **changes).resolved(), seed=0)
     example = example_for(stack, (PROTEIN,))
@@ -142,4 +143,9 @@ def stops(attempt: Any) -> bool:
 
 def test_every_family_has_a_row_of_measurements() -> None:
     families = {re.findall("`([^`]+)`", name)[0] for name, _ in MEASURED}
-    assert families == {entry.model.family for name, entry in by_name().items() if "tiny" not in name}
+    assert families == {model.family for model in of_proteins() if "tiny" not in model.name}
+
+
+def of_proteins() -> list[LanguageModel]:
+    """Return the models that read proteins, in the order of the tables."""
+    return [entry.model for entry in by_name().values() if entry.model.reads == "residues"]

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from plmdepth.commands.overrides import check_overrides, config_groups
+from plmdepth.commands.paths import advice_on
 from plmdepth.errors import InputError
 
 
@@ -101,14 +102,15 @@ def test_a_key_that_only_the_chosen_option_lacks_is_refused(conf: Path) -> None:
 
 @pytest.mark.parametrize(("entry", "argument"), [("train", "metric=residual"), ("analyze", "training=pretraining")])
 def test_a_group_of_the_other_entry_point_is_refused(conf: Path, entry: str, argument: str) -> None:
-    assert _refusal(conf, argument, entry=entry).startswith(f"unknown key {argument.partition('=')[0]}")
+    other = {"train": "analyze", "analyze": "train"}[entry]
+    assert _refusal(conf, argument, entry=entry) == (
+        f"{argument} is an option of {other}.py; run python {other}.py {argument}"
+    )
 
 
 @pytest.mark.parametrize("argument", ["a b=1", "seed=[1", "dataset.path=a:b c(d"])
 def test_what_cannot_be_read_is_shown_with_what_to_do(conf: Path, argument: str) -> None:
-    assert _refusal(conf, argument) == (
-        f"cannot read {argument!r}; write key=value (quote values with spaces or brackets for the shell)"
-    )
+    assert _refusal(conf, argument) == f"cannot read {argument!r}; {advice_on(argument)}"
 
 
 def test_an_empty_mapping_is_refused_because_it_would_change_nothing(conf: Path) -> None:

@@ -165,8 +165,8 @@ def check_task(task: Task, recipe: HeadRecipe) -> None:
     """
     if task.is_regression:
         raise InputError(
-            f"dataset={task.name}: the labels are measurements, and probes read classes; say dataset.task=classification "
-            "where they are classes"
+            f"dataset={task.name}: the labels are measurements, and probes read classes; say "
+            "dataset.task=classification where they are classes"
         )
     if recipe.residues_only and task.kind != "residue":
         raise InputError(f"probe={recipe.name} does not fit dataset={task.name}; use probe=linear or mlp")
