@@ -25,7 +25,7 @@ from plmdepth.probes.layerwise.data import label_tensor
 from plmdepth.probes.layerwise.features import POOLS, spelt
 from plmdepth.probes.layerwise.heads import LayerHeads, read_heads
 from plmdepth.probes.layerwise.losses import probabilities
-from plmdepth.probes.layerwise.readers import Readers
+from plmdepth.probes.layerwise.split_features import SplitFeatures
 from plmdepth.proteins.batches import token_budget_batches
 from plmdepth.proteins.tasks.task import Labelled, Task
 from plmdepth.scores.temperature import fit_sigmoid_temperatures, fit_softmax_temperatures
@@ -154,7 +154,7 @@ def _row_counts(task: Task, labelled: Sequence[Labelled]) -> Tensor:
 @torch.no_grad()
 def _logits_of_features(probe: TrainedProbe, split: str) -> tuple[Tensor, Tensor]:
     """Return logits ``[layer, protein, class]`` and labels, from features that are kept if the probe keeps them."""
-    n, read = len(probe.cell.task.splits[split]), Readers(probe.cell, probe.stack, probe.device).of(split)
+    n, read = len(probe.cell.task.splits[split]), SplitFeatures(probe.cell, probe.stack, probe.device).of(split)
     parts = [read(range(start, min(start + _BATCH, n))) for start in range(0, n, _BATCH)]
     logits = [probe.heads.predict(features.to(probe.device)).cpu() for features, _ in parts]
     return torch.cat(logits).transpose(0, 1), torch.cat([labels for _, labels in parts])

@@ -16,7 +16,7 @@ from plmdepth.probes.contacts.features import (
     read_pairs,
     symmetrised,
 )
-from plmdepth.probes.readable import check_readable
+from plmdepth.probes.sequence_models import check_reads_sequences
 from plmdepth.proteins.tasks.contacts import ContactProtein, Pairs
 from tests.probes.contacts.planted import CPU, protein
 from tests.stacks import ALL, own_forward, stack_of
@@ -137,7 +137,7 @@ def test_in_a_causal_model_a_pair_has_what_the_later_token_gives_to_the_earlier(
 )
 def test_a_model_that_reads_the_answer_or_not_the_protein_is_refused(family: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        check_readable(ALL[family])
+        check_reads_sequences(ALL[family])
 
 
 READABLE = sorted(
@@ -147,7 +147,7 @@ READABLE = sorted(
 
 @pytest.mark.parametrize("family", READABLE)
 def test_every_family_has_attention_to_read(family: str) -> None:
-    check_readable(ALL[family])
+    check_reads_sequences(ALL[family])
     assert check_attention(stack_of(family), ALL[family], CPU) == 4
 
 

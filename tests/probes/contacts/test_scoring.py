@@ -7,7 +7,7 @@ import torch
 from plmdepth.language_models.layer_stack import LayerStack
 from plmdepth.probes.contacts.precision import QUANTITIES, precisions
 from plmdepth.probes.contacts.recipe import ContactRecipe
-from plmdepth.probes.contacts.scoring import BASELINES, SplitScores, layer_logits, scored
+from plmdepth.probes.contacts.scoring import BASELINES, ContactScores, layer_logits, scored
 from plmdepth.probes.contacts.training import fit_layers, planned
 from plmdepth.proteins.tasks.contacts import ContactProtein
 from tests.probes.contacts.planted import CPU, N_HEADS, N_LAYERS, PLANTED, PlantedStack, protein, with_random_contacts
@@ -20,7 +20,7 @@ RANDOM = BASELINES.index("random") - len(BASELINES)
 PERFECT = BASELINES.index("perfect") - len(BASELINES)
 
 
-def run(train: list[ContactProtein], test: list[ContactProtein], recipe: ContactRecipe = RECIPE) -> SplitScores:
+def run(train: list[ContactProtein], test: list[ContactProtein], recipe: ContactRecipe = RECIPE) -> ContactScores:
     planted: LayerStack = PlantedStack.of([*TRAIN, *TEST])  # type: ignore[assignment]
     n_pairs = sum(len(each.pairs(6).first) for each in train)
     regressions = fit_layers(planted, train, recipe, planned(recipe, n_pairs, N_LAYERS, N_HEADS), 0, CPU)
@@ -28,11 +28,11 @@ def run(train: list[ContactProtein], test: list[ContactProtein], recipe: Contact
 
 
 @pytest.fixture(scope="module")
-def found() -> SplitScores:
+def found() -> ContactScores:
     return run(TRAIN, TEST)
 
 
-def test_the_planted_layer_reads_all_contacts_and_the_others_none(found: SplitScores) -> None:
+def test_the_planted_layer_reads_all_contacts_and_the_others_none(found: ContactScores) -> None:
     for index, quantity in enumerate(QUANTITIES):
         value = found.layers().value[index]
         chance = float(found.rows(index).value[RANDOM])
@@ -56,7 +56,7 @@ def test_shuffled_contacts_are_read_by_no_layer() -> None:
     assert shuffled.layers().value[0, 1:].tolist() == pytest.approx([chance] * N_LAYERS, abs=0.1)
 
 
-def test_baselines_are_the_share_of_contacts_and_the_best_that_there_can_be(found: SplitScores) -> None:
+def test_baselines_are_the_share_of_contacts_and_the_best_that_there_can_be(found: ContactScores) -> None:
     rows = found.rows(0)
     shares = [each.pairs(24).contact.mean() for each in TEST]
     assert float(rows.value[RANDOM]) == pytest.approx(np.mean(shares))
@@ -65,7 +65,7 @@ def test_baselines_are_the_share_of_contacts_and_the_best_that_there_can_be(foun
     assert rows.n.tolist() == [8.0] * (N_LAYERS + len(BASELINES))
 
 
-def test_means_are_those_of_the_proteins_and_intervals_hold_them(found: SplitScores) -> None:
+def test_means_are_those_of_the_proteins_and_intervals_hold_them(found: ContactScores) -> None:
     planted: LayerStack = PlantedStack.of([*TRAIN, *TEST])  # type: ignore[assignment]
     n_pairs = sum(len(each.pairs(6).first) for each in TRAIN)
     regressions = fit_layers(planted, TRAIN, RECIPE, planned(RECIPE, n_pairs, N_LAYERS, N_HEADS), 0, CPU)

@@ -18,7 +18,7 @@ from plmdepth.probes.layerwise.composition import (
     protein_features,
     residue_features,
 )
-from plmdepth.probes.layerwise.ranking import ScoredSplit
+from plmdepth.probes.layerwise.ranking import LayerScores
 from plmdepth.probes.layerwise.recipe import LinearRecipe
 from plmdepth.proteins.datasets.deepfri import DeepfriDataset
 from plmdepth.proteins.datasets.netsurfp import NetsurfpDataset
@@ -168,7 +168,7 @@ def test_too_many_proteins_are_fitted_in_part_and_that_is_said(monkeypatch: pyte
     assert measured(task_of("residue")).n_proteins == 300 // (21 * 3)
 
 
-def heads_like(found: Composition, better: float) -> ScoredSplit:
+def heads_like(found: Composition, better: float) -> LayerScores:
     """Return heads of three layers: the second reads what composition does, and ``better`` more in every replicate."""
 
     def three(part: torch.Tensor) -> torch.Tensor:
@@ -179,7 +179,7 @@ def heads_like(found: Composition, better: float) -> ScoredSplit:
         name: Estimate(*map(three, score[:3]), score.n.repeat(3), three(score.replicates))
         for name, score in split.scores.items()
     }
-    return ScoredSplit("test", scores)
+    return LayerScores("test", scores)
 
 
 def test_a_layer_is_compared_with_composition_replicate_by_replicate() -> None:

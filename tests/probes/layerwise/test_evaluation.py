@@ -8,8 +8,8 @@ import torch
 from plmdepth.language_models.weights import load_stack
 from plmdepth.probes.layerwise.evaluation import evaluate, evaluation_batches
 from plmdepth.probes.layerwise.features import Pooling
-from plmdepth.probes.layerwise.readers import Readers
 from plmdepth.probes.layerwise.recipe import LinearRecipe
+from plmdepth.probes.layerwise.split_features import SplitFeatures
 from plmdepth.proteins.tasks.task import Kind
 from tests.probes.cells import MODEL, cell_of, task_of
 
@@ -26,7 +26,7 @@ def test_batches_of_1_and_of_64_are_scored_alike(kind: Kind, pooling: Pooling, c
     stack = load_stack(MODEL, 0)
     torch.manual_seed(0)
     heads = cell.untrained_heads(stack.width)
-    read = Readers(cell, stack, torch.device("cpu")).of("test")
+    read = SplitFeatures(cell, stack, torch.device("cpu")).of("test")
     one, many, budget = (
         evaluate(heads, read, task.splits["test"], kind, 0, 20, batches)
         for batches in (

@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from plmdepth.metrics.accumulators import Estimate
-from plmdepth.probes.layerwise.ranking import ScoredSplit, ranked
+from plmdepth.probes.layerwise.ranking import LayerScores, ranked
 
 VALID, TEST = [0.5, 0.9, 0.8], [0.4, 0.6, 0.7]
 
 
-def split(name: str, values: list[float]) -> ScoredSplit:
+def split(name: str, values: list[float]) -> LayerScores:
     value = torch.tensor(values, dtype=torch.float64)
     replicates = value + torch.tensor([[-0.1, 0.0, 0.1]], dtype=torch.float64).T  # all layers rise and fall together
-    return ScoredSplit(
+    return LayerScores(
         name, {"accuracy": Estimate(value, value - 0.1, value + 0.1, torch.full_like(value, 9), replicates)}
     )
 

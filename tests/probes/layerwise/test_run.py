@@ -19,8 +19,8 @@ from plmdepth.probes.layerwise.cell import ProbeCell, check_all_layers, check_ta
 from plmdepth.probes.layerwise.data import LiveResidues, Pooled
 from plmdepth.probes.layerwise.features import Pooling
 from plmdepth.probes.layerwise.heads import read_heads
-from plmdepth.probes.layerwise.readers import Readers
 from plmdepth.probes.layerwise.recipe import LinearRecipe, MLPRecipe, ResidueLinearRecipe
+from plmdepth.probes.layerwise.split_features import SplitFeatures
 from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.tasks.task import NOT_SCORED, Kind, Labelled, Task
 from plmdepth.randomness import keyed_generator
@@ -158,7 +158,7 @@ def test_features_are_the_same_kept_or_not(kind: Kind, pooling: Pooling, cache_d
     batches = []
     for cache in (True, False):
         recipe = replace(QUICK, pooling=pooling, cache=cache, cache_dtype=cache_dtype)
-        read = Readers(cell_of(task, tmp_path, recipe), stack, torch.device("cpu")).of("train")
+        read = SplitFeatures(cell_of(task, tmp_path, recipe), stack, torch.device("cpu")).of("train")
         features, labels = read([7, 2, 9])
         batches.append((*(features if isinstance(features, tuple) else (features,)), labels))
     step = 1e-2 if cache_dtype == "bfloat16" else 1e-5  # padding rounds differently, and half precision rounds again

@@ -24,11 +24,11 @@ from plmdepth.probes.contacts.features import check_attention
 from plmdepth.probes.contacts.precision import MAIN, MAIN_RANGE, QUANTITIES, left_out
 from plmdepth.probes.contacts.recipe import LEAST_SEPARATION, ContactRecipe
 from plmdepth.probes.contacts.regression import LayerRegressions
-from plmdepth.probes.contacts.scoring import BASELINES, SplitScores, scored
+from plmdepth.probes.contacts.scoring import BASELINES, ContactScores, scored
 from plmdepth.probes.contacts.training import TrainingPlan, fit_layers, planned
 from plmdepth.probes.layerwise.cost import milliseconds_to_layer
-from plmdepth.probes.layerwise.ranking import ScoredSplit, ranked
-from plmdepth.probes.readable import check_readable
+from plmdepth.probes.layerwise.ranking import LayerScores, ranked
+from plmdepth.probes.sequence_models import check_reads_sequences
 from plmdepth.proteins.datasets.contact import ContactDataset
 from plmdepth.proteins.tasks.contacts import ContactTask
 from plmdepth.results.identity import Identity
@@ -84,7 +84,7 @@ class ContactCell(Cell):
         if not isinstance(dataset, ContactDataset):
             raise InputError(f"dataset={dataset.name} has no contacts; these have: {run.datasets_of(ContactDataset)}")
         model = run.model.resolved()
-        check_readable(model)
+        check_reads_sequences(model)
         task = dataset.load_task(model.max_length, run.seed)
         check_contacts(task)
         return cls(
@@ -108,7 +108,7 @@ class ContactCell(Cell):
         Raises:
             InputError: it is one, or the budget of memory cannot be kept.
         """
-        check_readable(self.model)
+        check_reads_sequences(self.model)
         check_contacts(self.task)
         self.plan()
 
@@ -165,14 +165,16 @@ def _costs(cell: ContactCell, stack: LayerStack, device: torch.device) -> list[f
     return milliseconds_to_layer(stack, proteins, cell.tokens_per_batch, device)
 
 
-def _write(cell: ContactCell, stack: LayerStack, splits: list[SplitScores], costs: list[float], staging: Path) -> None:
+def _write(
+    cell: ContactCell, stack: LayerStack, splits: list[ContactScores], costs: list[float], staging: Path
+) -> None:
     """Write the curves of test and the ranking of layers 1..L."""
     labels = CurveLabels.of(cell.model, stack, cell.model.objective, cell.task.name)
     pq.write_table(curve_table(splits[-1].layers(), QUANTITIES, labels), staging / "curves.parquet")
     layers_table(splits, costs).to_csv(staging / "layers.csv", index=False)
 
 
-def layers_table(splits: list[SplitScores], milliseconds: list[float]) -> pd.DataFrame:
+def layers_table(splits: list[ContactScores], milliseconds: list[float]) -> pd.DataFrame:
     """Return one row a layer from 1 on, the best on valid first: the columns of `ranked`, and the paired difference to
     the regression on the separation alone, with its interval.
     """  # noqa: D205 (one sentence)
@@ -186,14 +188,14 @@ def layers_table(splits: list[SplitScores], milliseconds: list[float]) -> pd.Dat
     return table
 
 
-def _main(splits: list[SplitScores]) -> list[ScoredSplit]:
+def _main(splits: list[ContactScores]) -> list[LayerScores]:
     return [
-        ScoredSplit(split.name, {MAIN: Estimate(*(part[..., 0, :] for part in split.layers()))}) for split in splits
+        LayerScores(split.name, {MAIN: Estimate(*(part[..., 0, :] for part in split.layers()))}) for split in splits
     ]
 
 
 def _findings(
-    cell: ContactCell, splits: list[SplitScores], training: Mapping[str, Any], device: torch.device
+    cell: ContactCell, splits: list[ContactScores], training: Mapping[str, Any], device: torch.device
 ) -> Findings:
     task = cell.task
     valid, test = _main(splits)
@@ -246,7 +248,7 @@ def _left_out(task: ContactTask, split: str) -> list[dict[str, Any]]:
     ]
 
 
-def _baselines(test: SplitScores) -> list[dict[str, Any]]:
+def _baselines(test: ContactScores) -> list[dict[str, Any]]:
     """Return every quantity of every baseline on test."""
     found = []
     for number, quantity in enumerate(QUANTITIES):

@@ -20,7 +20,7 @@ BASELINES = ("random", "separation", "perfect")
 the separation alone, and all contacts first (what a precision at k can be at most)."""
 
 
-class SplitScores(NamedTuple):
+class ContactScores(NamedTuple):
     """The scores of one split.
 
     Attributes:
@@ -50,7 +50,7 @@ def scored(
     seed: int,
     n_replicates: int,
     device: torch.device,
-) -> SplitScores:
+) -> ContactScores:
     """Return means over proteins with intervals; one protein is in memory at a time, and of it one layer.
 
     Args:
@@ -68,7 +68,7 @@ def scored(
         rankings = torch.cat([layer_logits(stack, regressions, each, pairs, device), _baselines(regressions, pairs)])
         values = precisions(rankings, pairs, len(each.protein))
         means.update(values[None], bootstrap_weights([each.protein], seed, n_replicates))
-    return SplitScores(name, means.compute())
+    return ContactScores(name, means.compute())
 
 
 def layer_logits(

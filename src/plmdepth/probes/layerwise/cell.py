@@ -18,7 +18,7 @@ from plmdepth.probes.layerwise.features import POOLS, Pooling
 from plmdepth.probes.layerwise.heads import AttentionHeads, LayerHeads, residue_rows
 from plmdepth.probes.layerwise.plan import FeaturePlan, stack_shape
 from plmdepth.probes.layerwise.recipe import HeadRecipe
-from plmdepth.probes.readable import check_readable
+from plmdepth.probes.sequence_models import check_reads_sequences
 from plmdepth.proteins.datasets.labelled import LabelledDataset
 from plmdepth.proteins.tasks.task import Task
 from plmdepth.results.identity import Identity
@@ -117,7 +117,7 @@ class ProbeCell(Cell):
         if dataset.split != "test":
             raise InputError("a probe learns, chooses and is tested on all splits; leave dataset.split out")
         model = run.model.resolved()
-        check_readable(model)
+        check_reads_sequences(model)
         options = run.options("probe")
         options["probe"] = {key: value for key, value in options["probe"].items() if key not in _WITHOUT_NUMBERS}
         if run.asked.to_convergence:

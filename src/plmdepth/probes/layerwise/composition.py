@@ -19,7 +19,7 @@ from plmdepth.probes.layerwise.data import FeatureBatch
 from plmdepth.probes.layerwise.evaluation import evaluate, evaluation_batches
 from plmdepth.probes.layerwise.heads import LayerHeads
 from plmdepth.probes.layerwise.logistic import Fit, Rows, fit_logistic
-from plmdepth.probes.layerwise.ranking import Answer, ScoredSplit, answer_at
+from plmdepth.probes.layerwise.ranking import Answer, LayerScores, answer_at
 from plmdepth.proteins.protein import CANONICAL, Protein
 from plmdepth.proteins.tasks.task import NOT_SCORED, Kind, Labelled, Part, Task
 from plmdepth.randomness import keyed_generator
@@ -41,7 +41,7 @@ class Composition:
         n_proteins: how many proteins it was fitted on.
     """
 
-    splits: tuple[ScoredSplit, ...]
+    splits: tuple[LayerScores, ...]
     strength: float
     n_proteins: int
 
@@ -50,7 +50,7 @@ class Composition:
         scores = {split.name: {name: _fact(score) for name, score in split.scores.items()} for split in self.splits}
         return {"strength": self.strength, "proteins": self.n_proteins, "scores": scores}
 
-    def answers(self, heads: ScoredSplit, metric: str, layer: int) -> dict[str, Answer]:
+    def answers(self, heads: LayerScores, metric: str, layer: int) -> dict[str, Answer]:
         """Return its score on a split, and by how much the head of a layer is better, replicate by replicate.
 
         Args:
@@ -61,7 +61,7 @@ class Composition:
         (alone,) = (split.scores[metric] for split in self.splits if split.name == heads.name)
         pairs = zip(heads.scores[metric], alone, strict=True)
         both = Estimate(*(torch.stack([head[..., layer], other[..., 0]], dim=-1) for head, other in pairs))
-        over = ScoredSplit(heads.name, {metric: both}, clusters=heads.clusters).gaps(metric)
+        over = LayerScores(heads.name, {metric: both}, clusters=heads.clusters).gaps(metric)
         return {
             f"{heads.name}_{metric}_composition": answer_at(alone, 0),
             f"{heads.name}_{metric}_over_composition": answer_at(over, 0),
@@ -79,7 +79,7 @@ def measure_composition(task: Task, seed: int, n_replicates: int) -> Composition
     train = _fitted(task, seed)
     train_rows, valid_rows = (_rows(members, task) for members in (train, task.splits["valid"]))
     fit = fit_logistic(train_rows, valid_rows, independent=task.kind == "multilabel")
-    splits = tuple(ScoredSplit(part.name, _scores(fit, task, part, seed, n_replicates)) for part in task.parts)
+    splits = tuple(LayerScores(part.name, _scores(fit, task, part, seed, n_replicates)) for part in task.parts)
     return Composition(splits, fit.strength, len(train))
 
 

@@ -20,7 +20,7 @@ Answer = tuple[float | None, Mapping[str, float | None] | None]
 
 
 @dataclass(frozen=True)
-class ScoredSplit:
+class LayerScores:
     """The scores of all layers on one split.
 
     Attributes:
@@ -50,7 +50,7 @@ class ScoredSplit:
         n_layers = len(next(iter(self.scores.values())).value) - 1
         return n_layers if self.layers is None else self.layers[-1]
 
-    def answers(self, metric: str, chooser: "ScoredSplit") -> dict[str, Answer]:
+    def answers(self, metric: str, chooser: "LayerScores") -> dict[str, Answer]:
         """Return the best layer as another split (validation) chose it, its score here, and the last layer's.
 
         Args:
@@ -73,7 +73,7 @@ def range_of(score: str) -> tuple[float, float]:
     return (-1.0, 1.0) if score == "mcc" else (0.0, 1.0)
 
 
-def quantities_of(splits: Sequence[ScoredSplit]) -> list[Quantity]:
+def quantities_of(splits: Sequence[LayerScores]) -> list[Quantity]:
     """Return what the curves show: every score on every split."""
     return [
         Quantity("probe", score, "", score.replace("_", " "), split.name, bounds=(-1, 1))
@@ -82,7 +82,7 @@ def quantities_of(splits: Sequence[ScoredSplit]) -> list[Quantity]:
     ]
 
 
-def curves_of(splits: Sequence[ScoredSplit], labels: CurveLabels) -> pa.Table:
+def curves_of(splits: Sequence[LayerScores], labels: CurveLabels) -> pa.Table:
     """Return the curves of all scores, one row a layer that has a head."""
     estimates = [estimate for split in splits for estimate in split.scores.values()]
     stacked = Estimate(*(torch.stack(parts) for parts in zip(*estimates, strict=True)))
@@ -110,7 +110,7 @@ def placed(scores: Mapping[str, Estimate], layers: Sequence[int], n_layers: int)
     }
 
 
-def ranked(splits: Sequence[ScoredSplit], metric: str, milliseconds: Sequence[float]) -> pd.DataFrame:
+def ranked(splits: Sequence[LayerScores], metric: str, milliseconds: Sequence[float]) -> pd.DataFrame:
     """Return one row a layer with a head, the best on the first split (validation) first, with the scores on all.
 
     Args:

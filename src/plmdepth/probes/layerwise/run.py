@@ -25,8 +25,8 @@ from plmdepth.probes.layerwise.heads import LayerHeads, write_heads
 from plmdepth.probes.layerwise.linear_fit import FittedLayers, RowShape, fit_linear_heads
 from plmdepth.probes.layerwise.losses import loss_of
 from plmdepth.probes.layerwise.plan import stack_shape
-from plmdepth.probes.layerwise.ranking import ScoredSplit, curves_of, placed, ranked
-from plmdepth.probes.layerwise.readers import Readers
+from plmdepth.probes.layerwise.ranking import LayerScores, curves_of, placed, ranked
+from plmdepth.probes.layerwise.split_features import SplitFeatures
 from plmdepth.probes.layerwise.training import HeadTraining
 from plmdepth.proteins.tasks.task import Part
 from plmdepth.results.collectives import start
@@ -46,7 +46,7 @@ def measure_heads(cell: ProbeCell, staging: Path) -> Findings | None:
     start(trainer)
     device = trainer.strategy.root_device
     stack.module.to(device)
-    readers = Readers(cell, stack, device)
+    readers = SplitFeatures(cell, stack, device)
     readers.prepare()
     if cell.to_convergence and not is_first():
         return None  # features are what is shared
@@ -73,7 +73,7 @@ def _fit(
     cell: ProbeCell,
     stack: LayerStack,
     trainer: Trainer,
-    readers: Readers,
+    readers: SplitFeatures,
     staging: Path,  # noqa: ARG001 (as `_train`)
 ) -> tuple[LayerHeads, dict[str, Any]]:
     """Return heads that are fitted to convergence, and what the record says of that."""
@@ -86,7 +86,7 @@ def _fit(
 
 
 def _train(
-    cell: ProbeCell, stack: LayerStack, trainer: Trainer, readers: Readers, staging: Path
+    cell: ProbeCell, stack: LayerStack, trainer: Trainer, readers: SplitFeatures, staging: Path
 ) -> tuple[LayerHeads, dict[str, Any]]:
     """Return trained heads, and what the record says of that."""
     recipe, task = cell.recipe, cell.task
@@ -113,11 +113,11 @@ def _about(cell: ProbeCell) -> dict[str, str]:
     return {"weights": cell.weights, "task": cell.task.digest, "layers": ",".join(map(str, cell.layers))}
 
 
-def _scores(cell: ProbeCell, heads: LayerHeads, readers: Readers) -> list[ScoredSplit]:
+def _scores(cell: ProbeCell, heads: LayerHeads, readers: SplitFeatures) -> list[LayerScores]:
     """Return the scores on every part of the task."""
     n_layers = stack_shape(cell.model)[0]
     return [
-        ScoredSplit(
+        LayerScores(
             part.name,
             placed(_scores_on(cell, heads, readers, part), cell.layers, n_layers),
             cell.layers,
@@ -127,7 +127,7 @@ def _scores(cell: ProbeCell, heads: LayerHeads, readers: Readers) -> list[Scored
     ]
 
 
-def _scores_on(cell: ProbeCell, heads: LayerHeads, readers: Readers, part: Part) -> Mapping[str, Estimate]:
+def _scores_on(cell: ProbeCell, heads: LayerHeads, readers: SplitFeatures, part: Part) -> Mapping[str, Estimate]:
     labelled, kind = cell.task.splits[part.split], cell.task.kind
     batches = evaluation_batches(labelled, part.places, cell.plan.n_residues is not None, cell.tokens_per_batch)
     return evaluate(heads, readers.of(part.split), labelled, kind, cell.seed, cell.recipe.n_replicates, batches)
@@ -138,7 +138,7 @@ def _costs(cell: ProbeCell, stack: LayerStack, device: torch.device) -> list[flo
     return milliseconds_to_layer(stack, proteins, cell.tokens_per_batch, device)
 
 
-def _write(cell: ProbeCell, stack: LayerStack, splits: list[ScoredSplit], costs: list[float], staging: Path) -> None:
+def _write(cell: ProbeCell, stack: LayerStack, splits: list[LayerScores], costs: list[float], staging: Path) -> None:
     """Write curves and the ranking."""
     labels = CurveLabels.of(cell.model, stack, cell.model.objective, cell.task.name)
     pq.write_table(curves_of(splits, labels), staging / "curves.parquet")
@@ -147,7 +147,7 @@ def _write(cell: ProbeCell, stack: LayerStack, splits: list[ScoredSplit], costs:
 
 def _findings(
     cell: ProbeCell,
-    splits: list[ScoredSplit],
+    splits: list[LayerScores],
     composition: Composition,
     fitting: Mapping[str, Any],
     device: torch.device,

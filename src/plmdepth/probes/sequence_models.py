@@ -5,7 +5,7 @@ from plmdepth.language_models.language_model import LanguageModel
 from plmdepth.language_models.spelling.decoder import HiddenDecoderSpelling, WholeDecoderSpelling
 
 
-def check_readable(model: LanguageModel) -> None:
+def check_reads_sequences(model: LanguageModel) -> None:
     """Refuse a model that cannot read a protein as its sequence alone, before it is loaded.
 
     Raises:

@@ -29,7 +29,7 @@ from plmdepth.proteins.protein import Protein
 from plmdepth.proteins.tasks.task import Task
 
 
-class Reading(Protocol):
+class FeatureSource(Protocol):
     """What readers must know of a cell."""
 
     @property
@@ -65,7 +65,7 @@ class Reading(Protocol):
         """Most tokens that the model reads at once."""
 
 
-class Readers:
+class SplitFeatures:
     """Makes the reader of each split once.
 
     Args:
@@ -74,7 +74,7 @@ class Readers:
         device: where it is.
     """
 
-    def __init__(self, cell: Reading, stack: LayerStack, device: torch.device) -> None:
+    def __init__(self, cell: FeatureSource, stack: LayerStack, device: torch.device) -> None:
         self._cell, self._stack, self._device = cell, stack, device
         self._layers = cell.recipe.chosen(stack.n_layers)
         self._dtype: torch.dtype = getattr(torch, cell.recipe.cache_dtype)
