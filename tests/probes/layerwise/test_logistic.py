@@ -178,3 +178,23 @@ def test_the_number_of_threads_is_as_it_was_afterwards(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     fit_logistic(one_of(*items()), one_of(*items()), independent=False)
     assert asked == [1, 3]
+
+
+def test_single_precision_features_come_to_the_minimum_that_double_precision_has() -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(3000, 40)) @ np.diag(np.logspace(0, -3, 40)) @ random.normal(size=(40, 40))
+    labels = (features @ random.normal(size=(40, 3)) + 0.3 * random.gumbel(size=(3000, 3))).argmax(1)
+    known, held_out = one_of(features[:2000], labels[:2000]), one_of(features[2000:], labels[2000:])
+    single, double = (
+        fit_logistic(*(Rows(rows.features.to(dtype), rows.targets) for rows in (known, held_out)), independent=False)
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert single.converged
+    assert double.converged
+    assert single.strength == double.strength
+    minima = [
+        fit.train_loss
+        + fit.strength / 2 * float((fit.head.weight.detach() * known.features.std(0, correction=0)).square().sum())
+        for fit in (single, double)
+    ]
+    assert minima[0] == pytest.approx(minima[1], abs=1e-5)

@@ -10,9 +10,9 @@ Biases are not penalised. ``sum t.z`` needs the sums of x over each class alone,
 Minimised by L-BFGS (Liu and Nocedal 1989) from the strongest penalty to the weakest, each from the solution before, in
 coordinates in which the curvature is about one in every direction: weights are ``U R^-1`` with ``R R^T`` the second
 moments of x times the mean of ``p (1 - p)``, plus the penalty. Steps end where no derivative by U is above 1e-3 for a
-penalty that is tried, and above 1e-7 (1e-5 in single precision) for the one that is kept; the fit has converged if none
-is above 1e-4. Parameters and sums are in
-double precision, products in that of the features. scikit-learn's ``LogisticRegression`` has the same minimum with
+penalty that is tried, and above 1e-7 (1e-4 for features in single precision) for the one that is kept; the fit has
+converged if none is above 1e-4. Parameters and sums are in double precision, products in that of the features, and in
+double precision for the penalty that is kept. scikit-learn's ``LogisticRegression`` has the same minimum with
 ``C = 1 / (items * strength)``, but knows no rows that stand for several items, takes each penalty from the beginning
 and runs on no accelerator.
 """
@@ -20,7 +20,7 @@ and runs on no accelerator.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 _STEPS = 100  # of a penalty that is tried
 _MOST_STEPS = 1000  # of the one that is kept
 _TRIED = 1e-3  # no derivative is above it where a penalty is tried,
-_KEPT = {torch.float32: 1e-5, torch.float64: 1e-7}  # and where it is kept, as far as rounding lets it
+_KEPT = {torch.float32: 1e-4, torch.float64: 1e-7}  # and where it is kept
 _CONVERGED = 1e-4  # none above it: the loss is within about 1e-6 nats of its minimum
 _SMALL = 2**22  # features that one thread reads
 _MOST_MOMENTS = 8192  # rows whose second moments shape the steps, and decide no number
@@ -105,7 +105,8 @@ def fit_logistic(train: Rows, valid: Rows, *, independent: bool) -> Fit:
         mean, scale = standard(train.features, _weights(train, independent))
         known, held_out = (_Problem(_standardised(rows, learnt, mean, scale), independent) for rows in (train, valid))
         fitted, strength = _path(known, held_out)
-        fitted, converged = _minimised(known, fitted, strength, _MOST_STEPS, _KEPT[known.rows.features.dtype])
+        close = _KEPT[known.rows.features.dtype]
+        fitted, converged = _minimised(replace(known, exact=True), fitted, strength, _MOST_STEPS, close)
         losses = known.loss(fitted), held_out.loss(fitted)
     weight = torch.zeros(len(learnt), len(mean), dtype=torch.float64, device=mean.device)
     weight[learnt] = fitted[:, :-1] / scale
@@ -131,6 +132,7 @@ class _Problem:
 
     rows: Rows
     independent: bool
+    exact: bool = False  # products in double precision too: single precision does not find the minimum
 
     @cached_property
     def weights(self) -> Tensor:
@@ -147,16 +149,16 @@ class _Problem:
         """Return the features summed over the items of every class, ``[class, feature + 1]``."""
         total = self.empty()
         for rows in self._blocks():
-            features = self.rows.features[rows]
+            features = self.rows.features[rows].double()
             total += self.rows.targets[rows].to(features).T @ features
         return total
 
     def partition(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return A(z) summed over items, and its gradient: the features weighted with what is predicted."""
         total, gradient = parameters.new_zeros(()), torch.zeros_like(parameters)
-        known = parameters.to(self.rows.features)
+        known = parameters if self.exact else parameters.to(self.rows.features)
         for rows in self._blocks():
-            features, weights = self.rows.features[rows], self.weights[rows].to(known)
+            features, weights = self.rows.features[rows].to(known), self.weights[rows].to(known)
             logits = features @ known.T
             total += (softplus(logits) if self.independent else weights * logits.logsumexp(1)).sum()
             predicted = logits.sigmoid() if self.independent else logits.softmax(1) * weights[:, None]
