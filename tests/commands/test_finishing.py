@@ -1,6 +1,8 @@
 """The record first: what follows it, figures and tracking, can fail without a loss."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -113,7 +115,9 @@ def test_a_finished_cell_is_sent_when_tracking_is_asked_for(tmp_path: Path, monk
         monkeypatch.setenv(name, str(tmp_path))
     assert invoke(tmp_path, "analyze", *SMALL) == 0
     assert not (tmp_path / "wandb").exists()
-    assert invoke(tmp_path, "analyze", *SMALL, "tracking=wandb") == 0
+    # In a process of its own: W&B reads its settings once a process.
+    command = [sys.executable, str(Path(__file__).parents[2] / "analyze.py"), *SMALL, "tracking=wandb"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 0
     (record,) = tmp_path.glob("outputs/analyze/*/*/*/*/result.json")
     (run,) = (tmp_path / "wandb").glob("offline-run-*")
     assert run.name.endswith(json.loads(record.read_text())["identity"]["id"])
